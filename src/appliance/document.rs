@@ -1,0 +1,199 @@
+//! A TOML file whose every key and value knows its place.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{LoadError, Report};
+use super::walk::Table;
+use crate::diagnostic::{Diagnostic, Fault};
+
+/// One file, parsed.
+pub(super) struct Document {
+    path: PathBuf,
+    text: String,
+    root: Vec<Entry>,
+}
+
+/// A key and its value.
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) key_span: Span,
+    pub(super) item: Item,
+}
+
+/// A value.
+pub(super) struct Item {
+    pub(super) span: Span,
+    pub(super) value: Value,
+}
+
+pub(super) enum Value {
+    Text(String),
+    /// `None`: too large.
+    Integer(Option<i64>),
+    Decimal,
+    Bool(bool),
+    Date,
+    List(Vec<Item>),
+    /// In the order of the file.
+    Table(Vec<Entry>),
+}
+
+impl Item {
+    fn new(value: Spanned<DeValue<'_>>) -> Self {
+        let span = value.span().into();
+        let value = match value.into_inner() {
+            DeValue::String(text) => Value::Text(text.into_owned()),
+            DeValue::Integer(number) => {
+                Value::Integer(i64::from_str_radix(number.as_str(), number.radix()).ok())
+            }
+            DeValue::Float(_) => Value::Decimal,
+            DeValue::Boolean(value) => Value::Bool(value),
+            DeValue::Datetime(_) => Value::Date,
+            DeValue::Array(items) => Value::List(items.into_iter().map(Self::new).collect()),
+            DeValue::Table(table) => Value::Table(entries(table)),
+        };
+        Self { span, value }
+    }
+}
+
+fn entries(table: DeTable<'_>) -> Vec<Entry> {
+    let entry = |(key, value): (Spanned<std::borrow::Cow<str>>, _)| {
+        let key_span = key.span().into();
+        Entry { key: key.into_inner().into_owned(), key_span, item: Item::new(value) }
+    };
+    let mut entries: Vec<Entry> = table.into_iter().map(entry).collect();
+    entries.sort_by_key(|entry| entry.key_span.start);
+    entries
+}
+
+impl Document {
+    /// Reads and parses `path`. `help`: what to do if it cannot be read.
+    pub(super) fn read(path: &Path, help: &'static str) -> Result<Self, LoadError> {
+        let error = |source| LoadError::Read { path: path.to_owned(), source, help };
+        let text = std::fs::read_to_string(path).map_err(error)?;
+        Self::parse(path, text)
+    }
+
+    fn parse(path: &Path, text: String) -> Result<Self, LoadError> {
+        let parsed = DeTable::parse(&text).map(|root| entries(root.into_inner()));
+        let path = path.to_owned();
+        match parsed {
+            Ok(root) => Ok(Self { path, text, root }),
+            Err(error) => {
+                let document = Self { path, text, root: Vec::new() };
+                let report = Report::default();
+                let span = error.span().unwrap_or_default().into();
+                let place = Place { document: &document, report: &report, span };
+                let (message, help) = syntax(error.message());
+                Err(LoadError::Invalid(vec![place.problem(message, help)]))
+            }
+        }
+    }
+
+    /// The whole of it.
+    pub(super) fn root<'a>(&'a self, report: &'a Report) -> Table<'a> {
+        let place = Place { document: self, report, span: Span { start: 0, end: 0 } };
+        Table { place, entries: &self.root }
+    }
+}
+
+/// The parser's words, and what to do.
+fn syntax(error: &str) -> (String, String) {
+    let help = match error {
+        _ if error.starts_with("duplicate key") => "it is set above already; remove one of the two",
+        _ if error.starts_with("string values must be quoted") => "put texts in quotes",
+        _ if error.contains("key with no value") => "write KEY = VALUE",
+        _ if error.contains("expected newline") => "put every key on a line of its own",
+        _ if error.contains("leading zero") => {
+            "numbers have no leading zero; file modes are written in quotes: \"0750\""
+        }
+        _ if error.contains("unclosed") || error.contains("invalid basic string") => {
+            "something is opened here or above, and not closed"
+        }
+        _ => "this is not TOML; https://toml.io describes it",
+    };
+    (format!("syntax error: {error}"), help.to_owned())
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    start: usize,
+    end: usize,
+}
+
+impl From<Range<usize>> for Span {
+    fn from(range: Range<usize>) -> Self {
+        Self { start: range.start, end: range.end }
+    }
+}
+
+/// A part of a file.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    document: &'a Document,
+    report: &'a Report,
+    span: Span,
+}
+
+impl<'a> Place<'a> {
+    /// Says that what is here is wrong.
+    pub(super) fn fail(self, message: impl Into<String>, help: impl Into<String>) {
+        self.report.add(self.problem(message, help));
+    }
+
+    fn problem(self, message: impl Into<String>, help: impl Into<String>) -> Diagnostic {
+        let fault = Fault::new(self.span.start..self.span.end, message).hint(help);
+        fault.at(self.path(), &self.document.text)
+    }
+
+    pub(super) fn path(self) -> &'a Path {
+        &self.document.path
+    }
+
+    /// As it is written in the file.
+    pub(super) fn text(self) -> &'a str {
+        self.document.text.get(self.span.start..self.span.end).unwrap_or_default()
+    }
+
+    fn before(self) -> &'a str {
+        self.document.text.get(..self.span.start).unwrap_or(&self.document.text)
+    }
+
+    fn line_start(self) -> usize {
+        self.before().rfind('\n').map_or(0, |newline| newline + 1)
+    }
+
+    /// Both from 1; the column in characters.
+    pub(super) fn line_column(self) -> (usize, usize) {
+        let before = self.before();
+        let column = before[self.line_start()..].chars().count();
+        (before.matches('\n').count() + 1, column + 1)
+    }
+
+    /// `overlays/nginx/overlay.toml:12`
+    pub(super) fn location(self) -> String {
+        format!("{}:{}", self.path().display(), self.line_column().0)
+    }
+
+    /// Another part of the same file.
+    pub(super) fn at(self, span: Span) -> Self {
+        Self { span, ..self }
+    }
+}
+
+/// A text and where it stands.
+#[derive(Clone)]
+pub(super) struct Text<'a> {
+    pub(super) place: Place<'a>,
+    pub(super) value: String,
+}
+
+impl Text<'_> {
+    pub(super) fn fail(&self, message: impl Into<String>, help: impl Into<String>) {
+        self.place.fail(message, help);
+    }
+}

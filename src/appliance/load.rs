@@ -1,0 +1,220 @@
+//! From `appliance.toml` to a plan, in phases; each relies on what those before it have found
+//! right.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::catalog::{self, Catalog};
+use super::document::{Document, Text};
+use super::error::{LoadError, Report};
+use super::manifest::{self, Manifest};
+use super::overlay::{self, Source};
+use super::render::Renderer;
+use super::unique::Unique;
+use super::{Plan, options, sections, tools};
+use crate::lock::{Group, Request};
+
+/// Reads an appliance and its overlays, which lie in `overlays/` beside it.
+///
+/// # Errors
+/// A file cannot be read, or something in them is wrong; the error's text names every place.
+pub fn load(appliance_toml: &Path) -> Result<Plan, LoadError> {
+    let report = Report::default();
+    let help = "name another file with --appliance FILE";
+    let document = Document::read(appliance_toml, help)?;
+    let manifest = manifest::read(&document.root(&report));
+    let dir = appliance_toml.parent().unwrap_or(Path::new(""));
+    let catalog = Catalog::open(dir.join("overlays"))?;
+
+    let mut wanted = manifest.overlays.clone();
+    if let Some(stack) = &manifest.stack {
+        wanted.extend(catalog.stack(stack, &report));
+    }
+    let documents = catalog.read(&wanted, &report)?;
+    report.check()?;
+
+    let order = order(&documents, &report);
+    let selected: Vec<&str> = documents.keys().map(String::as_str).collect();
+    manifest.check_options(&selected, &catalog.names);
+    report.check()?;
+
+    let sources: Vec<Source<'_>> = order
+        .iter()
+        .map(|name| {
+            let (dir, document) = (catalog.path(name), &documents[name]);
+            overlay::read(name, dir, document, &report, &manifest.target)
+        })
+        .collect();
+    inputs(&sources);
+    let mut plan = skeleton(&manifest, &sources);
+    report.check()?;
+    users(&mut plan, &manifest, &sources);
+    report.check()?;
+    ports(&mut plan, &sources);
+    report.check()?;
+    rest(&mut plan, &sources)?;
+    report.check()?;
+    Ok(plan)
+}
+
+fn order(documents: &BTreeMap<String, Document>, report: &Report) -> Vec<String> {
+    let requires: BTreeMap<String, Vec<Text<'_>>> = documents
+        .iter()
+        .map(|(name, document)| (name.clone(), document.root(report).strings("requires")))
+        .collect();
+    catalog::order(&requires)
+}
+
+/// The plan with all that needs no templates.
+fn skeleton(manifest: &Manifest<'_>, sources: &[Source<'_>]) -> Plan {
+    let overlays = sources.iter().map(|source| {
+        let mut overlay = source.overlay.clone();
+        let set = manifest.options(&overlay.name);
+        overlay.options = options::settled(&overlay.name, &source.specs, set);
+        overlay
+    });
+    Plan {
+        name: manifest.name.clone(),
+        domain: manifest.domain.clone(),
+        target: manifest.target.clone(),
+        admin: manifest.admin.clone(),
+        overlays: overlays.collect(),
+        request: request(manifest, sources),
+    }
+}
+
+fn request(manifest: &Manifest<'_>, sources: &[Source<'_>]) -> Request {
+    let overlays = || sources.iter().map(|source| &source.overlay);
+    let image = overlays().flat_map(|overlay| &overlay.packages).chain(&manifest.packages);
+    let fixed = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    Request {
+        debian: BTreeMap::from([
+            (Group::Image, image.cloned().collect()),
+            (Group::Build, fixed(&tools::BUILD)),
+            (Group::Vm, fixed(&tools::VM)),
+        ]),
+        python: overlays()
+            .flat_map(|overlay| &overlay.python)
+            .map(|env| (env.name.clone(), env.requirements.clone()))
+            .collect(),
+        npm: sources.iter().flat_map(|source| source.npm.clone()).collect(),
+        url: sources.iter().flat_map(|source| source.url.clone()).collect(),
+    }
+}
+
+fn inputs(sources: &[Source<'_>]) {
+    let mut names = Unique::default();
+    for name in sources.iter().flat_map(|source| &source.inputs) {
+        names.claim(name.value.clone(), name.place, || {
+            format!("there are two inputs \"{}\"", name.value)
+        });
+    }
+    let mut folders = Unique::default();
+    for (folder, place) in sources.iter().flat_map(|source| &source.folders) {
+        folders.claim(folder.clone(), *place, || {
+            format!("two Python environments are in \"{folder}\"")
+        });
+    }
+}
+
+fn users(plan: &mut Plan, manifest: &Manifest<'_>, sources: &[Source<'_>]) {
+    let (mut names, mut ids) = (Unique::default(), Unique::default());
+    let mut found = Vec::new();
+    for (source, overlay) in sources.iter().zip(&plan.overlays) {
+        let render = Renderer::new(plan, overlay);
+        let users = sections::users(&source.root, &render);
+        for (user, name, id) in &users {
+            names.claim(user.name.clone(), name.place, || {
+                format!("there are two users \"{}\"", user.name)
+            });
+            ids.claim(user.id, id.place, || format!("two users have the id {}", user.id));
+        }
+        found.push(users.into_iter().map(|(user, ..)| user).collect());
+    }
+    if let Some(first) = names.first(&plan.admin.name) {
+        let message = format!("\"{}\" is a user of an overlay", plan.admin.name);
+        let help = format!("take another name; it is declared in {}", first.location());
+        match &manifest.admin_name {
+            Some(name) => name.fail(message, help),
+            None => first.fail("this is the administrator's name", "take another name"),
+        }
+    }
+    plan.overlays.iter_mut().zip(found).for_each(|(overlay, users)| overlay.users = users);
+}
+
+fn ports(plan: &mut Plan, sources: &[Source<'_>]) {
+    let mut claimed = Unique::default();
+    let mut found = Vec::new();
+    for (source, overlay) in sources.iter().zip(&plan.overlays) {
+        let render = Renderer::new(plan, overlay);
+        let ports = sections::ports(&source.root, &render);
+        for (port, node) in &ports {
+            claimed.claim((port.number, port.protocol), node.place, || {
+                format!("port {} is opened twice", port.number)
+            });
+        }
+        found.push(ports.into_iter().map(|(port, _)| port).collect());
+    }
+    plan.overlays.iter_mut().zip(found).for_each(|(overlay, ports)| overlay.ports = ports);
+}
+
+/// Everything else that may have templates.
+fn rest(plan: &mut Plan, sources: &[Source<'_>]) -> Result<(), LoadError> {
+    let mut paths = Unique::default();
+    let mut overlays = plan.overlays.clone();
+    let mut secrets = Vec::new();
+    for (source, overlay) in sources.iter().zip(&mut overlays) {
+        let (root, render) = (&source.root, Renderer::new(plan, overlay));
+        let state = sections::state(root, &render);
+        for (state, path) in &state {
+            paths.claim(state.path.clone(), path.place, || {
+                format!("\"{}\" is declared as state twice", state.path)
+            });
+        }
+        overlay.state = state.into_iter().map(|(state, _)| state).collect();
+        secrets.push(sections::secrets(root, &render));
+        overlay.enable = sections::units(root, "enable", &render);
+        overlay.mask = sections::units(root, "mask", &render);
+        overlay.health = sections::health(root, &render);
+        let files = sections::own_files(&overlay.dir).map_err(|source| LoadError::Read {
+            path: overlay.dir.join("files"),
+            source,
+            help: "all of it must be readable",
+        })?;
+        let mut rules = Unique::default();
+        for (rule, path) in sections::files(root, &render, &files) {
+            rules.claim(rule.path.clone(), path.place, || {
+                format!("there are two rules for \"{}\"", rule.path)
+            });
+            overlay.files.push(rule);
+        }
+    }
+    self::secrets(&mut overlays, secrets);
+    plan.overlays = overlays;
+    Ok(())
+}
+
+/// Secrets must lie on the data partition.
+fn secrets(
+    overlays: &mut [super::Overlay],
+    secrets: Vec<Vec<sections::Placed<'_, super::Secret>>>,
+) {
+    let state: Vec<String> = overlays
+        .iter()
+        .flat_map(|overlay| &overlay.state)
+        .map(|state| format!("{}/", state.path))
+        .collect();
+    let mut paths = Unique::default();
+    for (overlay, secrets) in overlays.iter_mut().zip(secrets) {
+        for (secret, text) in secrets {
+            let path = &secret.path;
+            paths.claim(path.clone(), text.place, || format!("there are two secrets \"{path}\""));
+            if !state.iter().any(|dir| path.starts_with(dir.as_str())) {
+                let parent = path.rsplit_once('/').map_or("/", |(parent, _)| parent);
+                let help = format!("add a [[state]] with path = \"{parent}\", or move it into one");
+                text.fail(format!("\"{path}\" is not inside any [[state]]"), help);
+            }
+            overlay.secrets.push(secret);
+        }
+    }
+}

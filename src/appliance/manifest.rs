@@ -1,0 +1,101 @@
+//! `appliance.toml`.
+
+use super::document::Text;
+use super::error::hint;
+use super::walk::Table;
+use super::{AdminUser, Target, keys, names, target};
+
+/// Top-level keys.
+const KEYS: [&str; 8] =
+    ["name", "stack", "domain", "packages", "overlays", "target", "admin", "options"];
+
+/// The file, with places where later checks need them.
+pub(super) struct Manifest<'a> {
+    pub(super) name: String,
+    pub(super) domain: String,
+    pub(super) stack: Option<Text<'a>>,
+    pub(super) packages: Vec<String>,
+    pub(super) overlays: Vec<Text<'a>>,
+    pub(super) target: Target,
+    pub(super) admin: AdminUser,
+    /// Where the administrator is named.
+    pub(super) admin_name: Option<Text<'a>>,
+    /// `[options.OVERLAY]`
+    pub(super) options: Vec<(Text<'a>, Table<'a>)>,
+}
+
+/// Reads the file's root table.
+pub(super) fn read<'a>(root: &Table<'a>) -> Manifest<'a> {
+    root.only(&KEYS);
+    let domain = root.require("domain", "domain = \"chat.example.org\", the server's name");
+    let domain = domain.and_then(|node| names::domain(&node.string()?)).unwrap_or_default();
+    let name = root.string("name").and_then(|name| appliance_name(&name));
+    let stack = root.require("stack", "stack = \"...\", one of overlays/stacks.toml");
+    let (admin, admin_name) = admin(root.table("admin"));
+    let options = root.table("options").map(|table| table.entries()).unwrap_or_default();
+    Manifest {
+        name: name.unwrap_or_else(|| domain.clone()),
+        domain,
+        stack: stack.and_then(|node| node.string()),
+        packages: root.strings("packages").iter().filter_map(names::package).collect(),
+        overlays: root.strings("overlays"),
+        target: target::read(root.table("target")),
+        admin,
+        admin_name,
+        options: options
+            .into_iter()
+            .filter_map(|(name, node)| Some((name, node.table()?)))
+            .collect(),
+    }
+}
+
+fn appliance_name(text: &Text<'_>) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
+    let name = &text.value;
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    if name.chars().all(allowed)
+        && edge(name.chars().next())
+        && edge(name.chars().last())
+        && name.len() <= 253
+    {
+        return Some(name.clone());
+    }
+    let help = "lower-case letters, digits, dashes and dots, such as \"chat-test\"";
+    text.fail(format!("\"{name}\" cannot be an appliance's name"), help);
+    None
+}
+
+fn admin(table: Option<Table<'_>>) -> (AdminUser, Option<Text<'_>>) {
+    let mut admin = AdminUser { name: "admin".to_owned(), authorized_keys: Vec::new() };
+    let Some(table) = table else { return (admin, None) };
+    table.only(&["name", "authorized-keys"]);
+    let text = table.string("name");
+    if let Some(name) = text.as_ref().and_then(names::login) {
+        admin.name = name;
+    }
+    let keys = table.strings("authorized-keys");
+    admin.authorized_keys = keys.iter().filter_map(keys::public_key).collect();
+    (admin, text)
+}
+
+impl Manifest<'_> {
+    /// The options set for `overlay`.
+    pub(super) fn options(&self, overlay: &str) -> Option<Table<'_>> {
+        self.options.iter().find(|(name, _)| name.value == overlay).map(|(_, table)| *table)
+    }
+
+    /// Refuses options for overlays that are not `selected`. `known`: all overlays there are.
+    pub(super) fn check_options(&self, selected: &[&str], known: &[String]) {
+        for (name, _) in &self.options {
+            let overlay = name.value.as_str();
+            if selected.contains(&overlay) {
+                continue;
+            }
+            let help = match known.iter().any(|known| known == overlay) {
+                true => format!("add \"{overlay}\" to overlays, or remove [options.{overlay}]"),
+                false => hint(overlay, "overlays", selected.iter().copied()),
+            };
+            name.fail(format!("overlay \"{overlay}\" is not part of this appliance"), help);
+        }
+    }
+}

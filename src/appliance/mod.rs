@@ -1,0 +1,32 @@
+//! What the user asks for: `appliance.toml` and the overlays, checked, as a [`Plan`].
+
+mod catalog;
+mod document;
+mod error;
+mod keys;
+mod load;
+mod manifest;
+mod names;
+mod options;
+mod overlay;
+mod plan;
+mod render;
+mod sections;
+mod target;
+mod template;
+mod tools;
+mod unique;
+mod units;
+mod walk;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+pub use error::LoadError;
+pub use load::load;
+pub use plan::{
+    AdminUser, Check, Disks, FileRule, Firmware, HealthCheck, Overlay, Plan, Port, Protocol,
+    PythonEnv, Secret, StateDir, Target, User, Value,
+};
+pub use template::{environment, template_context};

@@ -1,0 +1,240 @@
+//! The checked result of reading an appliance: nothing in it can be wrong any more, but for what only
+//! the archives know (whether a package exists).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use crate::lock::Request;
+
+/// An appliance, ready to be locked and composed.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Names the appliance; the disk's GUIDs come from a hash of it.
+    pub name: String,
+    /// The server's name, the part after the colon of every user: `chat.example`.
+    pub domain: String,
+    /// The hardware it is for.
+    pub target: Target,
+    /// Who administers it.
+    pub admin: AdminUser,
+    /// Overlays, each after those it requires; ties in name order.
+    pub overlays: Vec<Overlay>,
+    /// Everything to be fetched: all overlays' packages and inputs, the extra packages, the tools.
+    pub request: Request,
+}
+
+/// The hardware.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// CPU cores.
+    pub cores: u32,
+    /// Bytes.
+    pub memory: u64,
+    /// Features beyond x86-64-v2, as /proc/cpuinfo names them (`avx`, `avx2`).
+    pub cpu_features: BTreeSet<String>,
+    /// Firmwares it must boot on.
+    pub firmware: BTreeSet<Firmware>,
+    /// Its disks.
+    pub disks: Disks,
+    /// Size of one root slot, bytes.
+    pub slot_size: u64,
+    /// Size of the swap file on the data partition, bytes; 0 for none.
+    pub swap_size: u64,
+}
+
+/// How many disks, and how they are attached and joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disks {
+    /// 1 for now; the mirror comes with a later issue.
+    pub count: u32,
+}
+
+/// A PC's firmware.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Firmware {
+    /// Legacy BIOS.
+    Bios,
+    /// UEFI.
+    Uefi,
+}
+
+/// The administrator: keys only, sudo without a password.
+#[derive(Clone, Debug)]
+pub struct AdminUser {
+    /// Login name.
+    pub name: String,
+    /// OpenSSH public keys, one a string. May be empty (then `build` warns).
+    pub authorized_keys: Vec<String>,
+}
+
+/// An option's value.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// `true`, `false`.
+    Bool(bool),
+    /// A whole number; sizes ("2 GiB") and durations ("90 d") too, in bytes and seconds.
+    Int(i64),
+    /// Text.
+    String(String),
+    /// A list of texts.
+    List(Vec<String>),
+}
+
+/// One overlay with its options settled. Text fields have had their templates rendered.
+#[derive(Clone, Debug)]
+pub struct Overlay {
+    /// The folder's name.
+    pub name: String,
+    /// The folder.
+    pub dir: PathBuf,
+    /// Overlays it needs.
+    pub requires: Vec<String>,
+    /// Debian packages.
+    pub packages: BTreeSet<String>,
+    /// Python environments.
+    pub python: Vec<PythonEnv>,
+    /// System users, made at build time.
+    pub users: Vec<User>,
+    /// systemd units to enable.
+    pub enable: Vec<String>,
+    /// systemd units to mask.
+    pub mask: Vec<String>,
+    /// Ports it opens to the outside.
+    pub ports: Vec<Port>,
+    /// Directories (or files) that live on the data partition.
+    pub state: Vec<StateDir>,
+    /// Made on first boot.
+    pub secrets: Vec<Secret>,
+    /// Owner and mode of files that differ from root's 0644 (0755 if executable here).
+    pub files: Vec<FileRule>,
+    /// CPU features it cannot do without.
+    pub cpu_features: BTreeSet<String>,
+    /// Settled options.
+    pub options: BTreeMap<String, Value>,
+    /// How to tell that it works.
+    pub health: Vec<HealthCheck>,
+}
+
+/// A Python environment (venv) to be filled with locked wheels.
+#[derive(Clone, Debug)]
+pub struct PythonEnv {
+    /// Input name, unique in the appliance.
+    pub name: String,
+    /// Absolute path on the box: `/opt/synapse`.
+    pub into: String,
+    /// PEP 508 requirements.
+    pub requirements: BTreeSet<String>,
+}
+
+/// A system user and its group of the same name and id.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Login name.
+    pub name: String,
+    /// User and group id, fixed, so that state on the data partition keeps its owner.
+    pub id: u32,
+    /// Home directory.
+    pub home: String,
+    /// Login shell.
+    pub shell: String,
+    /// Supplementary groups.
+    pub groups: Vec<String>,
+    /// GECOS.
+    pub comment: String,
+}
+
+/// Transport protocol of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// A port open to the outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Port number.
+    pub number: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// What it is for.
+    pub purpose: String,
+}
+
+/// A directory on the data partition, bound into place before systemd starts.
+#[derive(Clone, Debug)]
+pub struct StateDir {
+    /// Absolute path on the box: `/var/lib/postgresql`.
+    pub path: String,
+    /// Owner, by name.
+    pub owner: String,
+    /// Group, by name.
+    pub group: String,
+    /// Permission bits.
+    pub mode: u16,
+}
+
+/// Something made on first boot if it is missing, and never part of the image.
+#[derive(Clone, Debug)]
+pub struct Secret {
+    /// Absolute path on the box, inside a state directory.
+    pub path: String,
+    /// Owner, by name.
+    pub owner: String,
+    /// Group, by name.
+    pub group: String,
+    /// Permission bits.
+    pub mode: u16,
+    /// Shell command that writes it to `$OUT` (a file in a folder of its own, beside which it may
+    /// leave companions such as `$OUT.pub`).
+    pub generate: String,
+}
+
+/// Owner and mode of files in `files/`.
+#[derive(Clone, Debug)]
+pub struct FileRule {
+    /// Absolute path on the box.
+    pub path: String,
+    /// Owner, by name.
+    pub owner: String,
+    /// Group, by name.
+    pub group: String,
+    /// Permission bits.
+    pub mode: u16,
+}
+
+/// A named check that a box runs to tell that a service works.
+#[derive(Clone, Debug)]
+pub struct HealthCheck {
+    /// Name, unique in the overlay.
+    pub name: String,
+    /// What to check.
+    pub check: Check,
+    /// Seconds to wait for it at most.
+    pub timeout: u64,
+}
+
+/// The kinds of check.
+#[derive(Clone, Debug)]
+pub enum Check {
+    /// The systemd unit is active.
+    Unit(String),
+    /// A TCP connection to this `host:port` is accepted.
+    Tcp(String),
+    /// This URL answers 200, seen from the box itself.
+    Http(String),
+    /// This shell command exits 0.
+    Command(String),
+}
+
+impl Plan {
+    /// A text that differs when any part of the plan differs, but for the folders it was read from.
+    pub fn identity(&self) -> String {
+        let mut plan = self.clone();
+        plan.overlays.iter_mut().for_each(|overlay| overlay.dir = PathBuf::new());
+        format!("{plan:?}")
+    }
+}

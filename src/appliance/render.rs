@@ -1,0 +1,116 @@
+//! Texts of overlay.toml that are templates.
+
+use minijinja::{Environment, ErrorKind, Value as Template};
+
+use super::document::Text;
+use super::error::hint;
+use super::walk::Table;
+use super::{Overlay, Plan, environment, names, template_context};
+
+/// Renders the texts of one overlay.
+pub(super) struct Renderer {
+    environment: Environment<'static>,
+    context: Template,
+}
+
+impl Renderer {
+    /// Of a `plan` still being read, what is not known yet is empty.
+    pub(super) fn new(plan: &Plan, overlay: &Overlay) -> Self {
+        Self { environment: environment(), context: template_context(plan, overlay) }
+    }
+
+    /// The text with its templates rendered; its place stays that of the template.
+    pub(super) fn text<'a>(&self, text: Text<'a>) -> Option<Text<'a>> {
+        if !text.value.contains('{') {
+            return Some(text);
+        }
+        match self.environment.render_str(&text.value, &self.context) {
+            Ok(value) => Some(Text { value, ..text }),
+            Err(error) => {
+                let (message, help) = self.explain(&text.value, &error);
+                text.fail(message, help);
+                None
+            }
+        }
+    }
+
+    /// The rendered text of a key, if it is there.
+    pub(super) fn get<'a>(&self, table: &Table<'a>, key: &str) -> Option<Text<'a>> {
+        self.text(table.string(key)?)
+    }
+
+    /// The rendered text of a key that must be there.
+    pub(super) fn require<'a>(
+        &self,
+        table: &Table<'a>,
+        key: &str,
+        example: &str,
+    ) -> Option<Text<'a>> {
+        self.text(table.require(key, example)?.string()?)
+    }
+
+    /// The rendered texts of a list.
+    pub(super) fn list<'a>(&self, table: &Table<'a>, key: &str) -> Vec<Text<'a>> {
+        table.strings(key).into_iter().filter_map(|text| self.text(text)).collect()
+    }
+
+    /// `owner` (root unless given), `group` (the same unless given) and `mode`.
+    pub(super) fn access(&self, table: &Table<'_>) -> Option<(String, String, u16)> {
+        let mode =
+            self.require(table, "mode", "mode = \"0750\"").and_then(|mode| names::mode(&mode));
+        let owner = match table.get("owner") {
+            Some(_) => self.get(table, "owner").and_then(names::account),
+            None => Some("root".to_owned()),
+        };
+        let group = match table.get("group") {
+            Some(_) => self.get(table, "group").and_then(names::account),
+            None => owner.clone(),
+        };
+        Some((owner?, group?, mode?))
+    }
+
+    fn explain(&self, template: &str, error: &minijinja::Error) -> (String, String) {
+        // An undefined operand of `-` is an invalid operation, not an undefined name.
+        if error.kind() != ErrorKind::SyntaxError
+            && let Some((name, help)) = self.undefined(template)
+        {
+            return (format!("the template uses {name}, which is not defined"), help);
+        }
+        let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
+        let help = "docs/overlay.md says what templates may use";
+        (format!("the template cannot be rendered: {}{detail}", error.kind()), help.to_owned())
+    }
+
+    /// The first name in the template that is not defined, and what there is instead.
+    fn undefined(&self, template: &str) -> Option<(String, String)> {
+        let parsed = self.environment.template_from_str(template).ok()?;
+        let mut names: Vec<String> = parsed.undeclared_variables(true).into_iter().collect();
+        names.sort_by_key(|name| (template.find(name.as_str()), name.clone()));
+        let missing = |name: &String| Some((name.clone(), self.missing(name, template)?));
+        names.iter().find_map(missing)
+    }
+
+    /// What there is instead of the first undefined part of `options.max_upload`.
+    fn missing(&self, path: &str, template: &str) -> Option<String> {
+        let mut value = self.context.clone();
+        for part in path.split('.') {
+            let inner = value.get_attr(part).ok().filter(|inner| !inner.is_undefined());
+            let Some(inner) = inner else {
+                let known: Vec<String> = match value.try_iter() {
+                    Ok(keys) => keys.map(|key| key.to_string()).collect(),
+                    Err(_) => Vec::new(),
+                };
+                let dashed: Vec<_> = known.iter().map(|name| name.replace('_', "-")).collect();
+                let meant = |name: &&String| name.starts_with(part) && template.contains(*name);
+                if let Some(name) = dashed.iter().find(meant) {
+                    let name = name.replace('-', "_");
+                    return Some(format!("dashes become underscores in templates: {name}"));
+                }
+                let near = hint(part, "defined here", dashed.iter().map(String::as_str));
+                return Some(near.replace('-', "_"));
+            };
+            value = inner;
+        }
+        None
+    }
+}

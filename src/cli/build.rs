@@ -1,0 +1,30 @@
+//! `chatimg build`.
+
+use super::CommandError;
+use super::context::Context;
+use crate::lock::Group;
+
+/// Build the image that the lock describes, into images/<id>/, and point images/current at it
+///
+/// Fetches what is missing, composes the root file system and writes the disk. Nothing is resolved: exactly
+/// what appliance.lock names goes in.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+pub fn run(_args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
+    let plan = context.plan()?;
+    let lock = context.lock()?;
+    let image = context.build(&plan, &lock, |build| {
+        build.run(&|| context.fetch(build, &[Group::Image, Group::Build]))
+    })?;
+    if plan.admin.authorized_keys.is_empty() {
+        context.ui.warn(format!(
+            "{}: [admin] authorized-keys is empty, so nobody can log in to the box; the image is good for \
+             trying it out only",
+            context.appliance.display()
+        ));
+    }
+    let how = if image.found { "unchanged" } else { "built" };
+    context.ui.say(format!("image {} ({how})  {}", image.id, image.disk().display()));
+    Ok(())
+}

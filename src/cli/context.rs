@@ -1,0 +1,148 @@
+//! What every command needs to know: which appliance, which store, which settings.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use super::CommandError;
+use crate::appliance::{self, Plan};
+use crate::fetch::{Event as FetchEvent, Http, Settings, Sources};
+use crate::lock::{Group, Lock};
+use crate::pipeline::{Build, BuildError, Event, Net};
+use crate::store::Store;
+use crate::ui::{Downloads, Phases, Ui};
+
+/// Options of every command.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// The appliance's configuration; overlays/, images/ and the lock lie beside it
+    #[arg(long, global = true, value_name = "FILE", default_value = "appliance.toml")]
+    appliance: PathBuf,
+    /// Where fetched and made things are kept [default: ~/.cache/chatimg]
+    #[arg(long, global = true, value_name = "DIR", env = "CHATIMG_STORE")]
+    store: Option<PathBuf>,
+}
+
+/// The options, settled.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// `appliance.toml`.
+    pub appliance: PathBuf,
+    /// The open store.
+    pub store: Store,
+    /// Where to print.
+    pub ui: &'a Ui,
+}
+
+impl<'a> Context<'a> {
+    /// Opens the store and starts to listen for Ctrl-C.
+    pub fn new(options: Options, ui: &'a Ui) -> Result<Self, CommandError> {
+        crate::interrupt::listen()?;
+        let store = match options.store {
+            Some(dir) => dir,
+            None => user_dir("XDG_CACHE_HOME", ".cache").ok_or(
+                "finding the store: neither HOME nor XDG_CACHE_HOME is set; set CHATIMG_STORE",
+            )?,
+        };
+        Ok(Self { appliance: options.appliance, store: Store::open(&store)?, ui })
+    }
+
+    /// The folder of `appliance.toml`.
+    pub fn project(&self) -> &Path {
+        match self.appliance.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        }
+    }
+
+    /// What the user asks for.
+    pub fn plan(&self) -> Result<Plan, CommandError> {
+        Ok(appliance::load(&self.appliance)?)
+    }
+
+    /// Where the lock is or will be.
+    pub fn lock_path(&self) -> PathBuf {
+        self.appliance.with_extension("lock")
+    }
+
+    /// The lock; there must be one.
+    pub fn lock(&self) -> Result<Lock, CommandError> {
+        let path = self.lock_path();
+        let missing = || format!("{} is missing; run `chatimg lock` to make it", path.display());
+        super::lock::read(&path)?.ok_or_else(|| missing().into())
+    }
+
+    /// `images/`.
+    pub fn images(&self) -> PathBuf {
+        self.project().join("images")
+    }
+
+    /// The user's own settings file; it may be missing.
+    pub fn config(&self) -> PathBuf {
+        let dir = user_dir("XDG_CONFIG_HOME", ".config");
+        dir.unwrap_or_else(|| PathBuf::from("/etc/chatimg")).join("config.toml")
+    }
+
+    /// Who can be asked for inputs, and how.
+    pub fn net(&self) -> Result<(Http, Sources), BuildError> {
+        let env = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let settings = Settings { config: self.config(), env, root: PathBuf::from("/") };
+        let sources = Sources::discover(&settings).map_err(crate::fetch::FetchError::from)?;
+        Ok((Http::new()?.stopped_by(crate::interrupt::flag()), sources))
+    }
+
+    /// Runs `work` on the appliance, showing its steps.
+    pub fn build<T>(
+        &self,
+        plan: &Plan,
+        lock: &Lock,
+        work: impl FnOnce(&Build<'_>) -> Result<T, BuildError>,
+    ) -> Result<T, BuildError> {
+        let phases = Mutex::new(Phases::new(self.ui));
+        let events = |event| {
+            let mut phases = phases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            match event {
+                Event::Step(step) => phases.begin(step),
+                Event::Packages { done, total } => phases.progress(done as u64, total as u64),
+                Event::Root { done, total } => phases.progress(done, total),
+            }
+        };
+        let (lock_path, images) = (self.lock_path(), self.images());
+        let declarations = self.project().join("overlays/debian");
+        work(&Build {
+            plan,
+            lock,
+            lock_path: &lock_path,
+            store: &self.store,
+            declarations: &declarations,
+            images: &images,
+            events: &events,
+        })
+    }
+
+    /// Fetches what `groups` need, showing progress.
+    pub fn fetch(&self, build: &Build<'_>, groups: &[Group]) -> Result<(), BuildError> {
+        let (http, sources) = self.net()?;
+        let missing = crate::fetch::wanted(build.lock, groups);
+        let missing = missing.iter().filter(|input| !self.store.has_blob(&input.digest));
+        let downloads = Downloads::new(self.ui, missing.map(|input| input.size).sum());
+        let events = |event: FetchEvent<'_>| match event {
+            FetchEvent::Started { .. } => {}
+            FetchEvent::Progress { name, bytes } => downloads.progress(name, bytes),
+            FetchEvent::Retrying { name, address, answer } => {
+                self.ui.note(format!("{name}: {address}: {answer}; trying on"));
+            }
+            FetchEvent::Finished { name } => downloads.finished(name),
+        };
+        let result = build.fetch(Net { http: &http, sources: &sources, events: &events }, groups);
+        downloads.close();
+        result
+    }
+}
+
+/// `chatimg` below a folder of the user: the one the variable names, or the usual one in the home.
+fn user_dir(variable: &str, usual: &str) -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set(variable).or_else(|| Some(set("HOME")?.join(usual))).map(|dir| dir.join("chatimg"))
+}

@@ -1,0 +1,95 @@
+//! `chatimg lock`.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use super::CommandError;
+use super::context::Context;
+use crate::lock::deb::UpdateSet;
+use crate::lock::{Lock, Online, resolve};
+use crate::ui::Phases;
+
+/// Resolve everything the appliance asks for to exact versions and digests, in appliance.lock
+///
+/// What is locked already stays as it is; what is new is added, what is no longer asked for goes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Move these inputs to the newest versions that fit; all of them if none is named
+    #[arg(long, value_name = "NAME", num_args = 0..)]
+    update: Option<Vec<String>>,
+}
+
+pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
+    let plan = context.plan()?;
+    let path = context.lock_path();
+    let previous = read(&path)?;
+    let update = match &args.update {
+        None => UpdateSet::None,
+        Some(names) if names.is_empty() => UpdateSet::All,
+        Some(names) => UpdateSet::Names(names.iter().cloned().collect::<BTreeSet<_>>()),
+    };
+    let (http, sources) = context.net()?;
+    let phases = Mutex::new(Phases::new(context.ui));
+    let shown = || phases.lock().unwrap_or_else(PoisonError::into_inner);
+    shown().begin("resolving");
+    let note = |address: &str| shown().detail(address);
+    let config = context.config();
+    let online = Online {
+        store: &context.store,
+        http: &http,
+        sources: &sources,
+        config: &config,
+        note: &note,
+    };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
+    let now = i64::try_from(now)?;
+    let lock = resolve(&online, &plan.request, previous.as_ref(), &update, now)?;
+    drop(phases);
+    let empty = Lock::default();
+    let changes = previous.as_ref().unwrap_or(&empty).changes(&lock);
+    if previous.is_some() {
+        changes.iter().for_each(|change| context.ui.say(change.to_string()));
+    }
+    let text = lock.to_toml();
+    if previous.is_some_and(|previous| previous.to_toml() == text) {
+        context.ui.say(format!("{}: nothing changed", path.display()));
+        return Ok(());
+    }
+    write(&path, &text)?;
+    let (debs, wheels) = (lock.debs.len(), lock.wheels.len());
+    let rest = lock.npm.len() + lock.urls.len();
+    context.ui.say(format!(
+        "{}: {debs} Debian packages, {wheels} wheels, {rest} other inputs; {} changed",
+        path.display(),
+        changes.len()
+    ));
+    Ok(())
+}
+
+/// The lock, if there is one.
+pub fn read(path: &Path) -> Result<Option<Lock>, CommandError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(Lock::parse(&text, &path.display().to_string())?)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("reading {}: {error}", path.display()).into()),
+    }
+}
+
+/// Replaces the lock as a whole or not at all.
+fn write(path: &Path, text: &str) -> Result<(), CommandError> {
+    let failed = |error: std::io::Error| format!("writing {}: {error}", path.display());
+    let dir = path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
+    let mut options = tempfile::Builder::new();
+    // As any file the user makes: the umask decides.
+    let options = options.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = options.tempfile_in(dir).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! `chatimg test`.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::CommandError;
+use super::context::Context;
+use crate::appliance::{Firmware, Plan, Protocol, Value};
+use crate::diagnostic::nearest;
+use crate::image;
+use crate::lock::Group;
+use crate::pipeline::BuildError;
+use crate::ui::Phases;
+use crate::vm::{self, Event, Report, Setup, TestSpec};
+
+/// How often a test is started when QEMU itself crashes.
+const TRIES: u32 = 3;
+
+/// Boot the newest image in QEMU, on a virtual twin of the target, and run qemu-tests/*.toml against it
+///
+/// The image is not written to: each test works on a scratch disk over it.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Tests by name; all of them if none is named
+    names: Vec<String>,
+    /// Boot with this firmware only [default: each that the test and the target name]
+    #[arg(long, value_enum)]
+    firmware: Option<Choice>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Choice {
+    Bios,
+    Uefi,
+}
+
+impl From<Choice> for Firmware {
+    fn from(choice: Choice) -> Self {
+        match choice {
+            Choice::Bios => Self::Bios,
+            Choice::Uefi => Self::Uefi,
+        }
+    }
+}
+
+pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
+    let plan = context.plan()?;
+    let lock = context.lock()?;
+    let tests = chosen(&context.project().join("qemu-tests"), &args.names)?;
+    let image = image::current(&context.images())?
+        .ok_or("there is no image to test; run `chatimg build` first")?;
+    let tools = context.build(&plan, &lock, |build| {
+        context.fetch(build, &[Group::Vm])?;
+        Ok::<_, BuildError>(build.tools(Group::Vm)?.0)
+    })?;
+    context.ui.say(format!("testing image {}", image.id));
+    let work = context.images().join(".tests");
+    let _lock = only_one(&work)?;
+    let (mut ran, mut failed) = (0, 0);
+    for test in &tests {
+        for firmware in firmwares(test, &plan, args.firmware) {
+            ran += 1;
+            let name = format!("{}-{}", test.name, word(firmware));
+            let setup = Setup {
+                disk: &image.disk(),
+                tools: &tools,
+                target: &plan.target,
+                domain: &plan.domain,
+                admin: &plan.admin.name,
+                ssh_port: ssh_port(&plan)?,
+                ports: &tcp_ports(&plan),
+                firmware,
+                work: &work.join(&name),
+            };
+            match with_patience(context, test, &setup) {
+                Ok(report) => context.ui.say(passed(&name, &report)),
+                Err(error) if crate::interrupt::requested() => return Err(error.into()),
+                Err(error) => {
+                    failed += 1;
+                    context.ui.error(&error);
+                }
+            }
+        }
+    }
+    match failed {
+        0 if ran == 0 => Err("no chosen test is for a firmware of the target".into()),
+        0 => Ok(()),
+        1 => Err("one test failed".into()),
+        _ => Err(format!("{failed} tests failed").into()),
+    }
+}
+
+/// Runs a test; anew, if QEMU itself crashed.
+fn with_patience(
+    context: &Context<'_>,
+    test: &TestSpec,
+    setup: &Setup<'_>,
+) -> Result<Report, vm::TestFailure> {
+    for _ in 1..TRIES {
+        match one(context, test, setup) {
+            Err(error @ vm::TestFailure::Crashed { .. }) => {
+                let again = format!("that is no fault of the image: starting {} anew", test.name);
+                context.ui.warn(format!("{error}; {again}"));
+            }
+            result => return result,
+        }
+    }
+    one(context, test, setup)
+}
+
+fn one(
+    context: &Context<'_>,
+    test: &TestSpec,
+    setup: &Setup<'_>,
+) -> Result<Report, vm::TestFailure> {
+    let phases = Mutex::new(Phases::new(context.ui));
+    vm::run(test, setup, &|event| {
+        let mut phases = phases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match event {
+            Event::Note(note) => context.ui.note(note),
+            Event::PowerOn { log, .. } => phases.detail(&log.display().to_string()),
+            Event::Step { number, total, title } => {
+                phases.begin(&format!("{number:>2}/{total} {title}"));
+            }
+            Event::Passed { .. } => {}
+        }
+    })
+}
+
+fn passed(name: &str, report: &Report) -> String {
+    let time = |what: &str, time: Option<Duration>| match time {
+        Some(time) => format!(", {what} after {:.1} s", time.as_secs_f64()),
+        None => String::new(),
+    };
+    format!(
+        "{name}: passed in {:.0} s{}{}{}",
+        report.whole.as_secs_f64(),
+        time("kernel", report.kernel),
+        time("ssh", report.ssh),
+        time("first message", report.message),
+    )
+}
+
+/// The tests of these names, or all there are.
+fn chosen(dir: &Path, names: &[String]) -> Result<Vec<TestSpec>, CommandError> {
+    let mut paths: Vec<PathBuf> = match fs::read_dir(dir) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+        Err(error) => return Err(format!("listing {}: {error}", dir.display()).into()),
+    };
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.sort();
+    let stem = |path: &PathBuf| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let known: Vec<String> = paths.iter().map(stem).collect();
+    if let Some(name) = names.iter().find(|name| !known.contains(name)) {
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let hint = match nearest(name, &known) {
+            Some(near) => format!("did you mean '{near}'?"),
+            None => format!("there are: {}", known.join(", ")),
+        };
+        return Err(format!("there is no test '{name}' in {}; {hint}", dir.display()).into());
+    }
+    paths.retain(|path| names.is_empty() || names.contains(&stem(path)));
+    if paths.is_empty() {
+        return Err(format!("there are no tests in {}", dir.display()).into());
+    }
+    Ok(paths.iter().map(|path| vm::load_test(path)).collect::<Result<_, _>>()?)
+}
+
+fn firmwares(test: &TestSpec, plan: &Plan, choice: Option<Choice>) -> Vec<Firmware> {
+    if let Some(choice) = choice {
+        return vec![choice.into()];
+    }
+    let wanted = |firmware: &&Firmware| test.firmware.as_ref().is_none_or(|f| f.contains(firmware));
+    plan.target.firmware.iter().filter(wanted).copied().collect()
+}
+
+fn word(firmware: Firmware) -> &'static str {
+    match firmware {
+        Firmware::Bios => "bios",
+        Firmware::Uefi => "uefi",
+    }
+}
+
+/// Where the overlay `ssh` has sshd listen.
+fn ssh_port(plan: &Plan) -> Result<u16, CommandError> {
+    let overlay = plan.overlays.iter().find(|overlay| overlay.name == "ssh");
+    match overlay.and_then(|overlay| overlay.options.get("port")) {
+        Some(Value::Int(port)) => Ok(u16::try_from(*port)?),
+        _ => Err("the appliance has no overlay 'ssh', which tests log in by".into()),
+    }
+}
+
+fn tcp_ports(plan: &Plan) -> Vec<u16> {
+    let ports = plan.overlays.iter().flat_map(|overlay| &overlay.ports);
+    ports.filter(|port| port.protocol == Protocol::Tcp).map(|port| port.number).collect()
+}
+
+/// Keeps a second `chatimg test` off the same folder for as long as this one runs.
+fn only_one(work: &Path) -> Result<File, CommandError> {
+    let open = || {
+        fs::create_dir_all(work)?;
+        File::create(work.join("lock"))
+    };
+    let file = open().map_err(|error| format!("opening {}: {error}", work.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(_) => {
+            Err(format!("another `chatimg test` works in {}; wait for it", work.display()).into())
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The whole root file system of an appliance.
+
+use super::finish::{self, Finish, FinishError};
+use super::packages::{self, ComposeError, Event};
+use super::secrets::{self, SecretError};
+use super::system::{self, SystemError};
+use super::wheels::{self, WheelError};
+use super::{Declarations, overlay, strip};
+use crate::appliance::Plan;
+use crate::digest::{Digest, Hasher};
+use crate::lock::{Deb, Group, Lock};
+use crate::store::{StepError, Store, StoreError};
+use crate::tools::Tools;
+use crate::tree::{Tree, TreeError};
+
+/// An appliance cannot be composed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplianceError {
+    /// Its packages cannot be installed.
+    #[error(transparent)]
+    Packages(#[from] ComposeError),
+    /// A Python environment cannot be made.
+    #[error(transparent)]
+    Wheels(#[from] WheelError),
+    /// An overlay is wrong.
+    #[error(transparent)]
+    System(#[from] SystemError),
+    /// A finishing step failed.
+    #[error("finishing the root file system: {0}")]
+    Finish(#[from] FinishError),
+    /// It would hold a secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// Two parts do not fit together.
+    #[error("putting the root file system together: {0}")]
+    Tree(#[from] TreeError),
+    /// The store's failure.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What composing needs.
+pub struct Inputs<'a> {
+    /// Where blobs are and results go.
+    pub store: &'a Store,
+    /// What is asked for.
+    pub plan: &'a Plan,
+    /// Every input by digest; all in the store.
+    pub lock: &'a Lock,
+    /// The build group's programs.
+    pub tools: &'a Tools,
+    /// What scripts do that cannot be read.
+    pub declarations: &'a Declarations,
+    /// Told what is being done.
+    pub events: &'a (dyn Fn(Event) + Sync),
+}
+
+impl Inputs<'_> {
+    /// The debs of one group.
+    fn debs(&self, group: Group) -> Vec<Deb> {
+        self.lock.debs.iter().filter(|deb| deb.groups.contains(&group)).cloned().collect()
+    }
+}
+
+/// Composes the root file system.
+///
+/// # Errors
+/// See [`ApplianceError`].
+pub fn compose(inputs: &Inputs<'_>) -> Result<Tree, ApplianceError> {
+    let Inputs { store, plan, lock, tools, declarations, events } = *inputs;
+    let context = Finish { store, tools, epoch: lock.epoch };
+    let debs = inputs.debs(Group::Image);
+    let packages = packages::install(store, &debs, declarations, lock.epoch, events)?;
+    let mut tree = system(inputs, &packages)?;
+    for env in plan.overlays.iter().flat_map(|overlay| &overlay.python) {
+        stopped()?;
+        tree.overlay(&wheels::install(context, env, &lock.wheels)?)?;
+    }
+    stopped()?;
+    finish::finish(context, &mut tree)?;
+    strip::strip(&mut tree);
+    tree.clamp_times(lock.epoch);
+    tree.check_links()?;
+    secrets::refuse(store, &packages, &tree, plan)?;
+    Ok(tree)
+}
+
+fn stopped() -> Result<(), ComposeError> {
+    if crate::interrupt::requested() { Err(ComposeError::Interrupted) } else { Ok(()) }
+}
+
+/// The packages as dpkg would leave them, caches included, and nothing of chatimg's own: what the parity test
+/// compares with a real installation.
+///
+/// # Errors
+/// See [`ApplianceError`].
+pub fn installed(inputs: &Inputs<'_>) -> Result<Tree, ApplianceError> {
+    let Inputs { store, lock, tools, declarations, events, .. } = *inputs;
+    let debs = inputs.debs(Group::Image);
+    let mut tree = packages::install(store, &debs, declarations, lock.epoch, events)?;
+    finish::finish(Finish { store, tools, epoch: lock.epoch }, &mut tree)?;
+    Ok(tree)
+}
+
+/// A digest of everything of the plan and its overlays' files that shapes the root file system, folders' names
+/// on this machine left out.
+///
+/// # Errors
+/// A file of an overlay cannot be read or rendered.
+pub fn identity(plan: &Plan) -> Result<Digest, SystemError> {
+    let mut key = Hasher::new();
+    key.field(plan.identity());
+    for overlay in &plan.overlays {
+        overlay::read(plan, overlay)?.iter().for_each(|source| source.identify(&mut key));
+    }
+    Ok(key.finish())
+}
+
+/// The tree of a tools closure: its packages unpacked over each other, nothing configured.
+///
+/// # Errors
+/// A package is damaged, or two of them have the same file.
+pub fn tools_tree(
+    store: &Store,
+    lock: &Lock,
+    group: Group,
+    events: &(dyn Fn(Event) + Sync),
+) -> Result<Tree, ComposeError> {
+    let debs: Vec<_> =
+        lock.debs.iter().filter(|deb| deb.groups.contains(&group)).cloned().collect();
+    packages::unpack(store, &debs, lock.epoch, events)
+}
+
+/// Overlays over packages, kept under the digest of the plan and of all their files.
+fn system(inputs: &Inputs<'_>, packages: &Tree) -> Result<Tree, ApplianceError> {
+    let Inputs { store, plan, lock, .. } = *inputs;
+    let sources = plan.overlays.iter().map(|overlay| overlay::read(plan, overlay));
+    let sources = sources.collect::<Result<Vec<_>, _>>()?;
+    let mut key = Hasher::new();
+    key.field("system").field(env!("CHATIMG_SOURCE")).field(lock.epoch.to_le_bytes());
+    key.field(packages.id().as_bytes()).field(plan.identity());
+    sources.iter().flatten().for_each(|source| source.identify(&mut key));
+    let files = store
+        .tree(key.finish(), |pack| system::files(store, pack, packages, plan, sources, lock.epoch));
+    let files = files.map_err(StepError::into_inner)?;
+    let mut key = Hasher::new();
+    key.field("settle").field(env!("CHATIMG_SOURCE")).field(lock.epoch.to_le_bytes());
+    key.field(files.id().as_bytes()).field(plan.identity());
+    let settled =
+        store.tree(key.finish(), |pack| system::settle(store, pack, &files, plan, lock.epoch));
+    Ok(settled.map_err(StepError::into_inner)?)
+}

@@ -1,0 +1,31 @@
+//! Plan and lock to a tree: packages as dpkg would install them, then what makes them a system.
+
+mod accounts;
+mod actions;
+mod alternatives;
+mod appliance;
+mod declarations;
+mod dpkg_db;
+mod finish;
+mod import;
+mod initscripts;
+mod merge;
+mod overlay;
+pub mod packages;
+pub mod parity;
+mod root;
+mod secrets;
+mod strip;
+mod system;
+mod tmpfiles;
+mod units;
+mod users;
+mod wheels;
+
+pub use appliance::{ApplianceError, Inputs, compose, identity, installed, tools_tree};
+pub use declarations::{DeclarationError, Declarations};
+pub use finish::FinishError;
+pub use packages::{ComposeError, Event};
+pub use secrets::SecretError;
+pub use system::SystemError;
+pub use wheels::WheelError;

@@ -1,0 +1,76 @@
+//! A .deb as a tree, with its contents in the store: nothing is ever extracted to a file system.
+//!
+//! ```text
+//! control/...   the members of control.tar (control, conffiles, md5sums, postinst ...)
+//! data/...      the members of data.tar
+//! list          the names of data.tar in its order, as dpkg keeps them in info/PACKAGE.list
+//! ```
+
+use std::io::{self, Read};
+
+use super::archive::Members;
+use super::unpack::{self, Devices, UnpackError};
+use crate::store::{PackWriter, StoreError};
+use crate::tree::{Entry, Meta, Node, Tree};
+
+/// Raise this when the tree made of a .deb changes: it is part of the result's key.
+pub const VERSION: u32 = 1;
+
+/// A file that is no proper Debian package.
+#[derive(Debug, thiserror::Error)]
+pub enum DebError {
+    /// The bytes cannot be read, or are not those that were locked.
+    #[error("reading the package: {0}")]
+    Read(io::Error),
+    /// A part of the file is not as deb(5) has it.
+    #[error("{part}: {why}")]
+    Bad {
+        /// Member or layer.
+        part: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An entry of one of its tar archives is refused.
+    #[error("{part}: {source}")]
+    Entry {
+        /// `control.tar` or `data.tar`.
+        part: &'static str,
+        /// The refusal.
+        source: UnpackError,
+    },
+    /// The store's failure.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Reads a whole .deb; its file contents go to `pack`.
+///
+/// # Errors
+/// It is damaged or contains what a package may not: see [`unpack`].
+pub fn import(reader: impl Read, pack: &mut PackWriter) -> Result<Tree, DebError> {
+    let mut tree = Tree::new();
+    let mut members = Members::open(reader)?;
+    for (part, folder) in [("control.tar", "control"), ("data.tar", "data")] {
+        let member = members.next(part)?;
+        let names = member.unpack(|reader| {
+            unpack::unpack(reader, folder, Devices::Refuse, &mut tree, pack).map_err(|error| {
+                match error {
+                    UnpackError::Store(error) => DebError::Store(error),
+                    source => DebError::Entry { part, source },
+                }
+            })
+        })?;
+        if folder == "data" {
+            let list: String = names.iter().map(|name| format!("{name}\n")).collect();
+            let node = Node::File(pack.append(list.as_bytes())?);
+            let entry = Entry { meta: Meta::root(0o644, 0), node };
+            tree.insert("list".parse().expect("a path"), entry).expect("the top level has no list");
+        }
+    }
+    members.finish()?;
+    Ok(tree)
+}
+
+#[cfg(test)]
+#[path = "deb_tests.rs"]
+mod tests;

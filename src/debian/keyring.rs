@@ -1,0 +1,164 @@
+//! Who may sign an archive: pinned OpenPGP certificates, and the check of a clear-signed index
+//! against them.
+//!
+//! ```text
+//! -----BEGIN PGP SIGNED MESSAGE-----
+//! Hash: SHA256
+//!                                      (empty line)
+//! text, lines starting with "-" escaped as "- -"
+//! -----BEGIN PGP SIGNATURE-----
+//! base64 of one or more signature packets
+//! -----END PGP SIGNATURE-----
+//! ```
+//!
+//! Source: RFC 9580, sections 5.2 and 7. Invariants: the text handed out is the text that was
+//! hashed, never the file's own bytes; nothing stands before, after or between the parts; one good
+//! signature by a pinned, unexpired, unrevoked signing key is needed and enough. rPGP checks single
+//! signatures; which key counts, and when, is decided here.
+
+mod signer;
+
+use pgp::composed::{CleartextSignedMessage, Deserializable, SignedPublicKey};
+use pgp::packet::Signature;
+
+pub use signer::Refusal;
+
+/// The keys that sign trixie, trixie-updates and trixie-security, as in Debian's own
+/// `debian-archive-keyring`.
+const DEBIAN: [&str; 3] = [
+    include_str!("../../keys/debian-archive-trixie-automatic.asc"),
+    include_str!("../../keys/debian-archive-trixie-security-automatic.asc"),
+    include_str!("../../keys/debian-archive-trixie-stable.asc"),
+];
+
+const BEGIN_MESSAGE: &str = "-----BEGIN PGP SIGNED MESSAGE-----";
+const BEGIN_SIGNATURE: &str = "-----BEGIN PGP SIGNATURE-----";
+const END_SIGNATURE: &str = "-----END PGP SIGNATURE-----";
+
+/// Checking one is slow enough that a file must not ask for thousands.
+const MAX_SIGNATURES: usize = 16;
+
+/// Pinned certificates.
+#[derive(Clone, Debug)]
+pub struct Keyring(Vec<SignedPublicKey>);
+
+/// A message that was signed by a pinned key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// The signed text, with `\n` line ends.
+    pub text: String,
+    /// Fingerprint of the key that signed it.
+    pub signer: String,
+}
+
+/// Why a message or a keyring is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    /// A certificate of the keyring itself.
+    #[error("reading certificate {number} of the archive keyring: {problem}")]
+    Certificate {
+        /// From 1.
+        number: usize,
+        /// rPGP's words.
+        problem: String,
+    },
+    /// Not one clear-signed message and nothing else.
+    #[error("it is not one clear-signed message: {0}")]
+    NotClearSigned(String),
+    /// No signature counts.
+    #[error(
+        "no pinned key signed it. Its signatures: {}; pinned keys: {}",
+        list(.found), .pinned.join(", ")
+    )]
+    NoGoodSignature {
+        /// Key ids of the signatures, and what is wrong with each.
+        found: Vec<(String, Refusal)>,
+        /// Fingerprints of the keyring's signing keys.
+        pinned: Vec<String>,
+    },
+}
+
+fn list(found: &[(String, Refusal)]) -> String {
+    let one = |(key, refusal): &(String, Refusal)| format!("{key} ({refusal})");
+    found.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+impl Keyring {
+    /// The keys of Debian 13 (trixie) that this program carries.
+    pub fn debian() -> Result<Self, KeyringError> {
+        Self::from_armored(&DEBIAN)
+    }
+
+    /// Reads ASCII-armoured certificates, one each.
+    pub fn from_armored(texts: &[&str]) -> Result<Self, KeyringError> {
+        let read = |(number, text): (usize, &&str)| match SignedPublicKey::from_string(text) {
+            Ok((certificate, _)) => Ok(certificate),
+            Err(error) => Err(KeyringError::Certificate { number, problem: error.to_string() }),
+        };
+        (1..).zip(texts).map(read).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The text of a clear-signed `message`, if a key of this ring that is good at `now` (seconds
+    /// since 1970) signed it.
+    pub fn verify(&self, message: &[u8], now: i64) -> Result<Verified, KeyringError> {
+        let framed = check_frame(message).map_err(KeyringError::NotClearSigned)?;
+        let (parsed, _) = CleartextSignedMessage::from_string(framed)
+            .map_err(|error| KeyringError::NotClearSigned(error.to_string()))?;
+        let signatures = parsed.signatures();
+        if !(1..=MAX_SIGNATURES).contains(&signatures.len()) {
+            let problem =
+                format!("{} signatures, expected 1 to {MAX_SIGNATURES}", signatures.len());
+            return Err(KeyringError::NotClearSigned(problem));
+        }
+        let text = parsed.signed_text();
+        let mut found = Vec::new();
+        for signature in signatures {
+            match signer::judge(&self.0, signature, text.as_bytes(), now) {
+                Ok(signer) => return Ok(Verified { text: text.replace("\r\n", "\n"), signer }),
+                Err(refusal) => found.push((issuer(signature), refusal)),
+            }
+        }
+        Err(KeyringError::NoGoodSignature { found, pinned: signer::fingerprints(&self.0) })
+    }
+}
+
+/// What the signature says about its key, for people.
+fn issuer(signature: &Signature) -> String {
+    let fingerprint = signature.issuer_fingerprint().first().map(|id| format!("{id:X}"));
+    let key_id = || signature.issuer_key_id().first().map(|id| hex(id.as_ref()));
+    fingerprint.or_else(key_id).unwrap_or_else(|| "an unnamed key".to_owned())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+}
+
+/// Refuses everything that readers of such files could understand in two ways.
+fn check_frame(message: &[u8]) -> Result<&str, String> {
+    let text = std::str::from_utf8(message).map_err(|error| error.to_string())?;
+    if let Some(odd) = text.chars().find(|&c| c.is_control() && c != '\n' && c != '\t') {
+        return Err(format!("control character {odd:?}"));
+    }
+    let dashed: Vec<&str> = text.lines().filter(|line| is_dashed(line)).collect();
+    match dashed[..] {
+        [BEGIN_MESSAGE, BEGIN_SIGNATURE, END_SIGNATURE] => {}
+        [] => return Err("no signature in it".to_owned()),
+        _ => return Err(format!("unexpected armour lines: {}", dashed.join(" / ").escape_debug())),
+    }
+    if !text.starts_with(BEGIN_MESSAGE) {
+        return Err("text before the signed part".to_owned());
+    }
+    match text.trim_end_matches('\n').ends_with(END_SIGNATURE) {
+        true => Ok(text),
+        false => Err("text after the signature".to_owned()),
+    }
+}
+
+/// A line that must be armour, as the text's own would be escaped.
+fn is_dashed(line: &str) -> bool {
+    line.starts_with('-') && !line.starts_with("- ")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

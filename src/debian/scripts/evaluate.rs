@@ -1,0 +1,368 @@
+//! Follows a script as it would run on a fresh system, and collects what it does.
+//!
+//! Every condition is true, false or unknown. A branch behind an unknown condition must be without effect
+//! (or only make users and groups, which is harmless to do twice); otherwise the script is not understood.
+
+use std::collections::HashMap;
+
+use super::commands;
+use super::expand::Expanded;
+use super::syntax::{self, Command, Kind, List};
+use super::{Action, Stage};
+
+/// A line that the model does not understand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// 1-based line of the script.
+    pub line: usize,
+    /// What stands there.
+    pub text: String,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    True,
+    False,
+    Unknown,
+}
+
+/// More nested calls than any script makes.
+const MAX_CALLS: usize = 12;
+
+/// What a script does, in its order. `first_line` numbers its first line.
+///
+/// # Errors
+/// Every line that is not understood.
+pub fn evaluate(
+    package: &str,
+    stage: Stage,
+    text: &str,
+    first_line: usize,
+) -> Result<Vec<Action>, Vec<Unknown>> {
+    let list = syntax::parse(text, first_line)
+        .map_err(|error| vec![Unknown { line: error.line, text: error.what }])?;
+    let mut evaluator = Evaluator::new(package, stage);
+    evaluator.list(&list);
+    if evaluator.unknown.is_empty() { Ok(evaluator.actions) } else { Err(evaluator.unknown) }
+}
+
+#[derive(Clone)]
+pub(super) struct Evaluator {
+    pub(super) line: usize,
+    pub(super) actions: Vec<Action>,
+    unknown: Vec<Unknown>,
+    /// `None`: set to something unknown.
+    variables: HashMap<String, Option<String>>,
+    arguments: Vec<Option<String>>,
+    functions: HashMap<String, List>,
+    calls: usize,
+    /// The script or the function has ended.
+    stopped: Option<Stop>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    Exit,
+    Failure,
+    Return,
+}
+
+impl Evaluator {
+    fn new(package: &str, stage: Stage) -> Self {
+        let known = [
+            ("DPKG_ROOT", ""),
+            ("DPKG_MAINTSCRIPT_PACKAGE", package),
+            ("DPKG_MAINTSCRIPT_NAME", stage.name()),
+            ("DEBIAN_FRONTEND", "noninteractive"),
+            ("DEBCONF_RECONFIGURE", ""),
+        ];
+        let variables = known.map(|(name, value)| (name.to_owned(), Some(value.to_owned())));
+        Self {
+            line: 1,
+            actions: Vec::new(),
+            unknown: Vec::new(),
+            variables: variables.into(),
+            arguments: vec![Some(stage.argument().to_owned())],
+            functions: HashMap::new(),
+            calls: 0,
+            stopped: None,
+        }
+    }
+
+    pub(super) fn unknown(&mut self, text: String) {
+        let unknown = Unknown { line: self.line, text };
+        if !self.unknown.contains(&unknown) {
+            self.unknown.push(unknown);
+        }
+    }
+
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        if let Ok(number) = name.parse::<usize>() {
+            return match number {
+                0 => None,
+                _ => self.arguments.get(number - 1).cloned().unwrap_or(Some(String::new())),
+            };
+        }
+        self.variables.get(name).cloned().flatten()
+    }
+
+    pub(super) fn set(&mut self, name: &str, value: Option<String>) {
+        self.variables.insert(name.to_owned(), value);
+    }
+
+    pub(super) fn forget_arguments(&mut self) {
+        self.arguments = vec![None; 9];
+    }
+
+    /// Where a program lies that the model knows; unknown for others.
+    pub(super) fn program(&self, name: &str) -> Option<String> {
+        commands::is_installed(name).then(|| format!("/usr/bin/{name}"))
+    }
+
+    /// Whether a list has no effect, whatever is unknown in it.
+    pub(super) fn is_inert(&self, list: &List) -> bool {
+        let probe = self.probe(list);
+        probe.is_some_and(|probe| probe.actions.len() == self.actions.len())
+    }
+
+    /// The state after a list, unless something in it is not understood or ends the script well.
+    fn probe(&self, list: &List) -> Option<Self> {
+        let mut probe = self.clone();
+        probe.list(list);
+        let ends =
+            matches!(probe.stopped, Some(Stop::Exit | Stop::Return)) && self.stopped.is_none();
+        (probe.unknown.len() == self.unknown.len() && !ends).then_some(probe)
+    }
+
+    pub(super) fn list(&mut self, list: &List) -> Status {
+        let mut status = Status::True;
+        for command in list {
+            if self.stopped.is_some() {
+                break;
+            }
+            status = self.command(command);
+        }
+        status
+    }
+
+    fn command(&mut self, command: &Command) -> Status {
+        self.line = command.line;
+        match &command.kind {
+            Kind::Simple { words, writes } => self.simple(words, *writes),
+            Kind::Pipe(parts) => {
+                if !parts.iter().all(|part| self.is_inert(&vec![part.clone()])) {
+                    self.unknown("a pipe with effects".to_owned());
+                }
+                Status::Unknown
+            }
+            Kind::Not(inner) => match self.command(inner) {
+                Status::True => Status::False,
+                Status::False => Status::True,
+                Status::Unknown => Status::Unknown,
+            },
+            Kind::And(left, right) => self.then(left, right, Status::True),
+            Kind::Or(left, right) => self.then(left, right, Status::False),
+            Kind::If(branches) => self.branches(command.line, branches),
+            Kind::Case(subject, arms) => self.case(command.line, subject, arms),
+            Kind::For(name, words, body) => self.for_loop(name, words, body),
+            Kind::Loop(body) => {
+                self.maybe(command.line, [body]);
+                Status::Unknown
+            }
+            Kind::Group(list) => self.list(list),
+            Kind::Subshell(list) => {
+                let status = self.list(list);
+                self.stopped = None;
+                status
+            }
+            Kind::Function(name, body) => {
+                self.functions.insert(name.clone(), body.clone());
+                Status::True
+            }
+        }
+    }
+
+    /// `left && right` (`go` is true) or `left || right` (`go` is false).
+    fn then(&mut self, left: &Command, right: &Command, go: Status) -> Status {
+        match self.command(left) {
+            Status::Unknown => {
+                self.maybe(right.line, [&vec![right.clone()]]);
+                Status::Unknown
+            }
+            status if status == go && self.stopped.is_none() => self.command(right),
+            status => status,
+        }
+    }
+
+    fn branches(&mut self, line: usize, branches: &[(List, List)]) -> Status {
+        for (index, (condition, body)) in branches.iter().enumerate() {
+            let status = if condition.is_empty() { Status::True } else { self.list(condition) };
+            match status {
+                Status::True => return self.list(body),
+                Status::False => {}
+                Status::Unknown => {
+                    let rest =
+                        branches[index..].iter().flat_map(|(condition, body)| [condition, body]);
+                    self.maybe(line, rest);
+                    return Status::Unknown;
+                }
+            }
+        }
+        Status::True
+    }
+
+    fn case(&mut self, line: usize, subject: &str, arms: &[(Vec<String>, List)]) -> Status {
+        let Some(subject) = self.text(subject) else {
+            self.maybe(line, arms.iter().map(|(_, body)| body));
+            return Status::Unknown;
+        };
+        for (patterns, body) in arms {
+            for pattern in patterns {
+                let bare = pattern.trim_matches(['"', '\'']);
+                if bare == "*" || bare == subject {
+                    return self.list(body);
+                }
+                if bare.contains(['*', '?', '[', '$', '`']) {
+                    self.maybe(line, arms.iter().map(|(_, body)| body));
+                    return Status::Unknown;
+                }
+            }
+        }
+        Status::True
+    }
+
+    fn for_loop(&mut self, name: &str, words: &[String], body: &List) -> Status {
+        let words: Vec<_> = words.iter().map(|word| self.expand(word)).collect();
+        if words.contains(&Expanded::Unknown) {
+            self.set(name, None);
+            self.maybe(self.line, [body]);
+            return Status::Unknown;
+        }
+        for word in words {
+            if let Expanded::Known(word) = word {
+                self.set(name, Some(word));
+                self.list(body);
+            }
+        }
+        Status::Unknown
+    }
+
+    /// Lists that may or may not run.
+    fn maybe<'l>(&mut self, line: usize, lists: impl IntoIterator<Item = &'l List>) {
+        for list in lists {
+            let before = self.actions.len();
+            match self.probe(list) {
+                Some(probe) => {
+                    let made = &probe.actions[before..];
+                    if made.iter().all(|made| matches!(made, Action::User(_) | Action::Group(_))) {
+                        self.actions = probe.actions;
+                    } else {
+                        self.line = line;
+                        self.unknown("an effect under a condition that is not known".to_owned());
+                    }
+                    for (name, value) in probe.variables {
+                        if self.variables.get(&name) != Some(&value) {
+                            self.variables.insert(name, None);
+                        }
+                    }
+                    self.functions = probe.functions;
+                }
+                None => {
+                    let mut probe = self.clone();
+                    probe.list(list);
+                    self.unknown.clone_from(&probe.unknown);
+                    if probe.unknown.is_empty() {
+                        self.line = line;
+                        self.unknown("an early end under a condition that is not known".to_owned());
+                    }
+                }
+            }
+        }
+    }
+
+    /// A word whose text is known.
+    pub(super) fn text(&mut self, word: &str) -> Option<String> {
+        match self.expand(word) {
+            Expanded::Known(text) => Some(text),
+            Expanded::Nothing => Some(String::new()),
+            Expanded::Unknown => None,
+        }
+    }
+
+    fn simple(&mut self, words: &[String], writes: bool) -> Status {
+        let mut words = words;
+        while let Some((name, value)) = words.first().and_then(|word| assignment(word)) {
+            let value = if value.is_empty() { Some(String::new()) } else { self.text(value) };
+            self.set(name, value);
+            words = &words[1..];
+        }
+        if writes {
+            self.unknown(format!("{} > a file", words.join(" ")));
+            return Status::Unknown;
+        }
+        let Some(first) = words.first() else { return Status::True };
+        let Some(name) = self.text(first) else {
+            self.unknown(words.join(" "));
+            return Status::Unknown;
+        };
+        let mut arguments = Vec::new();
+        for word in &words[1..] {
+            if matches!(word.as_str(), "$@" | "\"$@\"") {
+                arguments.extend_from_slice(&self.arguments);
+                continue;
+            }
+            match self.expand(word) {
+                Expanded::Known(text) => arguments.push(Some(text)),
+                Expanded::Nothing => {}
+                Expanded::Unknown => arguments.push(None),
+            }
+        }
+        match name.as_str() {
+            "exit" => self.stop(Stop::Exit, &arguments),
+            "return" => self.stop(Stop::Return, &arguments),
+            _ if self.functions.contains_key(&name) => self.call(&name, arguments),
+            _ => commands::run(self, &name, &arguments, &words.join(" ")),
+        }
+    }
+
+    fn stop(&mut self, how: Stop, arguments: &[Option<String>]) -> Status {
+        let failure = matches!(arguments, [Some(code)] if code != "0");
+        // A script that fails means no installation: that way need not be followed.
+        self.stopped = Some(if failure && how == Stop::Exit { Stop::Failure } else { how });
+        match arguments {
+            [Some(code)] if code == "0" => Status::True,
+            [Some(_)] => Status::False,
+            [] => Status::True,
+            _ => Status::Unknown,
+        }
+    }
+
+    fn call(&mut self, name: &str, arguments: Vec<Option<String>>) -> Status {
+        if self.calls == MAX_CALLS {
+            self.unknown(format!("{name}: calls nested too deeply"));
+            return Status::Unknown;
+        }
+        let body = self.functions[name].clone();
+        let outer = std::mem::replace(&mut self.arguments, arguments);
+        self.calls += 1;
+        let status = self.list(&body);
+        self.calls -= 1;
+        self.arguments = outer;
+        if self.stopped == Some(Stop::Return) {
+            self.stopped = None;
+        }
+        status
+    }
+}
+
+fn assignment(word: &str) -> Option<(&str, &str)> {
+    let (name, value) = word.split_once('=')?;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    (starts && name.chars().all(is_name)).then_some((name, value))
+}
+
+#[cfg(test)]
+#[path = "evaluate_tests.rs"]
+mod tests;

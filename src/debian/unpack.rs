@@ -1,0 +1,226 @@
+//! A tar archive into a tree. The archive is not trusted: nothing is written anywhere but to the store's
+//! pack, and what a root file system cannot hold unambiguously is refused, not skipped.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::{self, Read};
+
+use tar::EntryType;
+
+use crate::store::{PackWriter, StoreError};
+use crate::tree::{Entry, Meta, Node, PathError, Tree, TreeError, TreePath};
+
+/// More entries than any package has (the largest have about 100 000).
+const MAX_ENTRIES: usize = 1_000_000;
+
+/// Whether device nodes are allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Devices {
+    /// A package ships none.
+    Refuse,
+    /// The tar of a whole root file system may.
+    Allow,
+}
+
+/// An archive, or an entry of one, that is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// The archive itself is damaged.
+    #[error("the tar archive is damaged: {0}")]
+    Damaged(#[from] io::Error),
+    /// A name that cannot be in a tree.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// An entry that does not fit with those before it.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// An entry of a kind or with a property that is not accepted.
+    #[error("{name}: {why}")]
+    Entry {
+        /// The entry.
+        name: String,
+        /// Why it is refused.
+        why: String,
+    },
+    /// The store's failure.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Adds the entries of a tar archive to `tree`, below its folder `top` (the whole tree: an empty `top`).
+/// Gives back their names in the archive's order, as dpkg spells them: `/.`, `/usr`, `/usr/bin`.
+///
+/// # Errors
+/// The archive is damaged, or an entry is refused.
+pub fn unpack(
+    reader: &mut dyn Read,
+    top: &str,
+    devices: Devices,
+    tree: &mut Tree,
+    pack: &mut PackWriter,
+) -> Result<Vec<String>, UnpackError> {
+    let mut target = Target { top, devices, tree, pack, implied: HashSet::new() };
+    if !top.is_empty() {
+        target.tree.make_dirs(&top.parse()?, 0)?;
+    }
+    let mut names = Vec::new();
+    for entry in tar::Archive::new(reader).entries()? {
+        if names.len() == MAX_ENTRIES {
+            let why = format!("the archive has over {MAX_ENTRIES} entries");
+            return Err(UnpackError::Entry { name: top.to_owned(), why });
+        }
+        names.push(target.add(&mut entry?)?);
+    }
+    Ok(names)
+}
+
+struct Target<'a> {
+    top: &'a str,
+    devices: Devices,
+    tree: &'a mut Tree,
+    pack: &'a mut PackWriter,
+    /// Directories that no entry has named yet.
+    implied: HashSet<TreePath>,
+}
+
+impl Target<'_> {
+    fn add(&mut self, entry: &mut tar::Entry<'_, &mut dyn Read>) -> Result<String, UnpackError> {
+        let name = text(&entry.path_bytes())?;
+        let Some(inside) = TreePath::from_archive(&name)? else {
+            return self.root(entry, name);
+        };
+        let path = self.place(&inside)?;
+        let meta = meta(&name, entry)?;
+        self.imply_parents(&path)?;
+        let node = self.node(&name, entry)?;
+        let entry = Entry { meta, node };
+        if entry.node == Node::Dir && self.implied.remove(&path) {
+            self.tree.replace(path, entry)?;
+        } else {
+            self.tree.insert(path, entry)?;
+        }
+        Ok(format!("/{inside}"))
+    }
+
+    /// The root directory itself, which a tree does not list.
+    fn root(
+        &self,
+        entry: &tar::Entry<'_, &mut dyn Read>,
+        name: String,
+    ) -> Result<String, UnpackError> {
+        if entry.header().entry_type() != EntryType::Directory {
+            return Err(UnpackError::Entry { name, why: "the root is no directory".to_owned() });
+        }
+        Ok("/.".to_owned())
+    }
+
+    fn place(&self, inside: &TreePath) -> Result<TreePath, PathError> {
+        if self.top.is_empty() {
+            Ok(inside.clone())
+        } else {
+            format!("{}/{inside}", self.top).parse()
+        }
+    }
+
+    fn imply_parents(&mut self, path: &TreePath) -> Result<(), UnpackError> {
+        let mut missing = Vec::new();
+        let mut above = path.parent();
+        while let Some(parent) = above.filter(|parent| self.tree.get(parent).is_none()) {
+            missing.push(parent.parse::<TreePath>()?);
+            above = parent.rsplit_once('/').map(|(above, _)| above);
+        }
+        for parent in missing.into_iter().rev() {
+            self.tree.make_dirs(&parent, 0)?;
+            self.implied.insert(parent);
+        }
+        Ok(())
+    }
+
+    fn node(
+        &mut self,
+        name: &str,
+        entry: &mut tar::Entry<'_, &mut dyn Read>,
+    ) -> Result<Node, UnpackError> {
+        let refuse = |why: &str| UnpackError::Entry { name: name.to_owned(), why: why.to_owned() };
+        let kind = entry.header().entry_type();
+        if kind != EntryType::Regular && entry.size() > 0 {
+            return Err(refuse("it has contents but is no regular file"));
+        }
+        Ok(match kind {
+            EntryType::Directory => Node::Dir,
+            EntryType::Regular => Node::File(self.pack.append_from(entry)??),
+            EntryType::Symlink => Node::Symlink(link(name, entry)?),
+            EntryType::Link => {
+                let target = TreePath::from_archive(&link(name, entry)?)?;
+                let target = target.ok_or_else(|| refuse("it is a hard link to the root"))?;
+                let target = self.place(&target)?;
+                match self.tree.get(target.as_str()).map(|entry| &entry.node) {
+                    Some(Node::File(_)) => Node::HardLink(target),
+                    Some(Node::HardLink(first)) => Node::HardLink(first.clone()),
+                    _ => return Err(refuse("it is a hard link to no file before it")),
+                }
+            }
+            EntryType::Char | EntryType::Block if self.devices == Devices::Allow => {
+                let header = entry.header();
+                let major = header.device_major()?.unwrap_or(0);
+                let minor = header.device_minor()?.unwrap_or(0);
+                if kind == EntryType::Char {
+                    Node::CharDevice { major, minor }
+                } else {
+                    Node::BlockDevice { major, minor }
+                }
+            }
+            EntryType::Fifo if self.devices == Devices::Allow => Node::Fifo,
+            EntryType::Char | EntryType::Block | EntryType::Fifo => {
+                return Err(refuse("it is a device, which a package may not ship"));
+            }
+            other => return Err(refuse(&format!("unknown kind of entry {other:?}"))),
+        })
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<String, UnpackError> {
+    String::from_utf8(bytes.to_vec()).map_err(|_| UnpackError::Entry {
+        name: String::from_utf8_lossy(bytes).into_owned(),
+        why: "its name is not UTF-8".to_owned(),
+    })
+}
+
+fn link(name: &str, entry: &tar::Entry<'_, &mut dyn Read>) -> Result<String, UnpackError> {
+    let refuse = |why: &str| UnpackError::Entry { name: name.to_owned(), why: why.to_owned() };
+    let target = entry.link_name_bytes().ok_or_else(|| refuse("it is a link to nothing"))?;
+    let target = text(&target)?;
+    if target.is_empty() || target.len() > 4095 || target.contains(['\0', '\n']) {
+        return Err(refuse("its link target is empty, too long, or not one line"));
+    }
+    Ok(target)
+}
+
+fn meta(name: &str, entry: &mut tar::Entry<'_, &mut dyn Read>) -> Result<Meta, UnpackError> {
+    let refuse = |why: &str| UnpackError::Entry { name: name.to_owned(), why: why.to_owned() };
+    let xattrs = xattrs(name, entry)?;
+    let header = entry.header();
+    let id = |id: u64| u32::try_from(id).map_err(|_| refuse("its owner is out of range"));
+    let mtime = i64::try_from(header.mtime()?).map_err(|_| refuse("its time is out of range"))?;
+    let mode = u16::try_from(header.mode()? & 0o7777).expect("masked to 12 bits");
+    Ok(Meta { mode, uid: id(header.uid()?)?, gid: id(header.gid()?)?, mtime, xattrs })
+}
+
+fn xattrs(
+    name: &str,
+    entry: &mut tar::Entry<'_, &mut dyn Read>,
+) -> Result<BTreeMap<String, Vec<u8>>, UnpackError> {
+    let mut found = BTreeMap::new();
+    let Some(extensions) = entry.pax_extensions()? else { return Ok(found) };
+    for extension in extensions {
+        let extension = extension?;
+        let key = extension.key_bytes();
+        if let Some(key) = key.strip_prefix(b"SCHILY.xattr.") {
+            let value = extension.value_bytes().to_vec();
+            if found.insert(text(key)?, value).is_some() {
+                let why = "an extended attribute is given twice".to_owned();
+                return Err(UnpackError::Entry { name: name.to_owned(), why });
+            }
+        }
+    }
+    Ok(found)
+}

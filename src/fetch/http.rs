@@ -1,0 +1,567 @@
+//! GET over HTTP and from local folders: bounded in size, never from https down to http, cut bodies
+//! seen.
+//!
+//! Every request runs in a thread of its own that hands over chunks, so that whoever waits for them
+//! can stop at once, in whatever phase the connection hangs; the thread ends with its own time
+//! limit.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use reqwest::blocking::{Client, Response};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName,
+    RANGE,
+};
+use reqwest::{Url, redirect};
+
+use super::{Answer, FetchError};
+
+const CHUNK: usize = 1 << 16;
+const MAX_REDIRECTS: usize = 10;
+
+/// How patient to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For a connection to come about.
+    pub connect: Duration,
+    /// Without a byte, and the time in which at least `min_bytes` must come.
+    pub stall: Duration,
+    /// See `stall`.
+    pub min_bytes: u64,
+    /// Before the second try; doubled before each further one.
+    pub backoff: Duration,
+    /// Tries in all.
+    pub tries: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(20),
+            stall: Duration::from_secs(60),
+            min_bytes: 16 << 10,
+            backoff: Duration::from_millis(500),
+            tries: 3,
+        }
+    }
+}
+
+/// An HTTP client. Cheap to share between threads by reference.
+#[derive(Debug)]
+pub struct Http {
+    /// Takes bodies as they are.
+    raw: Client,
+    /// Lets the server compress pages.
+    pages: Client,
+    pub(super) patience: Patience,
+    stop: Arc<AtomicBool>,
+}
+
+/// A page and where it came from, for its relative links.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The address after redirects.
+    pub url: Url,
+    /// Its Content-Type, empty if none was given.
+    pub content_type: String,
+    /// Its bytes, decompressed.
+    pub body: Vec<u8>,
+}
+
+/// How an answer begins.
+#[derive(Debug)]
+pub(super) struct Head {
+    /// HTTP status; 200 or 206 for a file.
+    pub(super) status: u16,
+    /// The address after redirects.
+    pub(super) url: Url,
+    content_type: String,
+    /// Content-Length of a body that comes as it is.
+    pub(super) length: Option<u64>,
+    /// Content-Range of a 206.
+    pub(super) range: Option<String>,
+}
+
+enum Message {
+    Head(Box<Head>),
+    Chunk(Vec<u8>),
+    End,
+    Failed(Answer),
+}
+
+/// Why an answer stops.
+pub(super) enum Stop {
+    /// The place's fault.
+    Answer(Answer),
+    /// The user's wish.
+    Cancelled,
+}
+
+impl From<Answer> for Stop {
+    fn from(answer: Answer) -> Self {
+        Self::Answer(answer)
+    }
+}
+
+/// An answer that is arriving.
+pub(super) struct Incoming<'a> {
+    messages: Receiver<Message>,
+    cancel: &'a AtomicBool,
+    patience: Patience,
+    window: (Instant, u64),
+}
+
+impl Http {
+    /// A client with the usual patience.
+    ///
+    /// # Errors
+    /// The TLS library finds no certificates it could trust.
+    pub fn new() -> Result<Self, FetchError> {
+        Self::with_patience(Patience::default())
+    }
+
+    /// A client with its own patience.
+    ///
+    /// # Errors
+    /// The TLS library finds no certificates it could trust.
+    pub fn with_patience(patience: Patience) -> Result<Self, FetchError> {
+        // An error says that it was installed before, which is as good.
+        _ = rustls::crypto::ring::default_provider().install_default();
+        let build = |gzip| {
+            Client::builder()
+                .user_agent(concat!("chatimg/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(patience.connect)
+                .timeout(patience.stall) // of the headers, then of each read
+                .gzip(gzip)
+                .redirect(redirect::Policy::custom(follow))
+                .build()
+                .map_err(|error| FetchError::Client(reason(&error)))
+        };
+        Ok(Self { raw: build(false)?, pages: build(true)?, patience, stop: Arc::default() })
+    }
+
+    /// Makes every `get` end soon after `stop` is set.
+    #[must_use]
+    pub fn stopped_by(mut self, stop: Arc<AtomicBool>) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    /// The bytes at `url` (http, https, file, or an absolute path), as they are stored there.
+    ///
+    /// # Errors
+    /// They do not come (after three tries, if it may be a passing trouble), or are more than
+    /// `max_size`.
+    pub fn get_bytes(&self, url: &str, max_size: u64) -> Result<Vec<u8>, FetchError> {
+        self.get(&self.raw, &[(ACCEPT_ENCODING, "identity")], url, max_size).map(|page| page.body)
+    }
+
+    /// The page at `url`, which the server may compress on the way. `accept`: MIME types wanted.
+    ///
+    /// # Errors
+    /// As [`Http::get_bytes`]; the bound is on what the page is decompressed.
+    pub fn get_page(&self, url: &str, accept: &str, max_size: u64) -> Result<Page, FetchError> {
+        self.get(&self.pages, &[(ACCEPT, accept)], url, max_size)
+    }
+
+    fn get(
+        &self,
+        client: &Client,
+        headers: &[(HeaderName, &str)],
+        address: &str,
+        max_size: u64,
+    ) -> Result<Page, FetchError> {
+        let url = parse_url(address)?;
+        let cancel = &*self.stop;
+        self.retry(cancel, &|_| (), || {
+            let mut incoming = self.start(client, headers, &url, cancel);
+            let head = incoming.head()?;
+            if head.status != 200 {
+                return Err(Answer::Status(head.status).into());
+            }
+            let mut body = Vec::new();
+            while let Some(chunk) = incoming.chunk()? {
+                if (body.len() + chunk.len()) as u64 > max_size {
+                    return Err(Answer::TooLong { limit: max_size }.into());
+                }
+                body.extend_from_slice(&chunk);
+            }
+            Ok(Page { url: head.url, content_type: head.content_type, body })
+        })
+        .map_err(|stop| match stop {
+            Stop::Answer(answer) => FetchError::Get { address: shown(&url), answer },
+            Stop::Cancelled => FetchError::Cancelled,
+        })
+    }
+
+    /// Runs `attempt` until it works, or fails for good, or has failed often enough.
+    pub(super) fn retry<T>(
+        &self,
+        cancel: &AtomicBool,
+        retrying: &dyn Fn(&Answer),
+        mut attempt: impl FnMut() -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
+        let mut pause = self.patience.backoff;
+        for _ in 1..self.patience.tries {
+            match attempt() {
+                Err(Stop::Answer(answer)) if answer.is_transient() => retrying(&answer),
+                other => return other,
+            }
+            let until = Instant::now() + pause;
+            while Instant::now() < until {
+                if cancel.load(Ordering::Relaxed) {
+                    return Err(Stop::Cancelled);
+                }
+                std::thread::sleep(pause.min(Duration::from_millis(50)));
+            }
+            pause *= 2;
+        }
+        attempt()
+    }
+
+    /// Asks for a blob from byte `offset` on.
+    pub(super) fn open<'a>(&self, url: &Url, offset: u64, cancel: &'a AtomicBool) -> Incoming<'a> {
+        let range = format!("bytes={offset}-");
+        let headers = [(ACCEPT_ENCODING, "identity"), (RANGE, range.as_str())];
+        self.start(&self.raw, &headers[..if offset > 0 { 2 } else { 1 }], url, cancel)
+    }
+
+    fn start<'a>(
+        &self,
+        client: &Client,
+        headers: &[(HeaderName, &str)],
+        url: &Url,
+        cancel: &'a AtomicBool,
+    ) -> Incoming<'a> {
+        let (sender, messages) = sync_channel(4);
+        let url = url.clone();
+        if url.scheme() == "file" {
+            let offset = headers.iter().find(|(name, _)| *name == RANGE).map(|(_, range)| *range);
+            let offset = offset.and_then(|range| range[6..range.len() - 1].parse().ok());
+            std::thread::spawn(move || deliver(&sender, |sender| read(&url, offset, sender)));
+        } else {
+            let request = headers
+                .iter()
+                .fold(client.get(url), |request, (name, value)| request.header(name, *value));
+            std::thread::spawn(move || {
+                deliver(&sender, |sender| {
+                    request
+                        .send()
+                        .map_err(|error| broken(&error))
+                        .and_then(|response| body(response, sender))
+                });
+            });
+        }
+        Incoming { messages, cancel, patience: self.patience, window: (Instant::now(), 0) }
+    }
+}
+
+impl Incoming<'_> {
+    /// Waits for the beginning.
+    pub(super) fn head(&mut self) -> Result<Head, Stop> {
+        match self.next()? {
+            Message::Head(head) => Ok(*head),
+            _ => Err(Answer::Broken("no answer".to_owned()).into()),
+        }
+    }
+
+    /// Waits for the next bytes. `None`: that was all.
+    pub(super) fn chunk(&mut self) -> Result<Option<Vec<u8>>, Stop> {
+        let Message::Chunk(chunk) = self.next()? else { return Ok(None) };
+        self.window.1 += chunk.len() as u64;
+        if self.window.0.elapsed() > self.patience.stall {
+            if self.window.1 < self.patience.min_bytes {
+                let why = format!("stalled: {} bytes in {:?}", self.window.1, self.patience.stall);
+                return Err(Answer::Broken(why).into());
+            }
+            self.window = (Instant::now(), 0);
+        }
+        Ok(Some(chunk))
+    }
+
+    fn next(&mut self) -> Result<Message, Stop> {
+        loop {
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(Stop::Cancelled);
+            }
+            match self.messages.recv_timeout(Duration::from_millis(100)) {
+                Ok(Message::Failed(answer)) => return Err(answer.into()),
+                Ok(message) => return Ok(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Answer::Broken("the connection ended".to_owned()).into());
+                }
+            }
+        }
+    }
+}
+
+/// Runs in the request's thread; nobody listening any more is no error.
+fn deliver(
+    sender: &SyncSender<Message>,
+    work: impl FnOnce(&SyncSender<Message>) -> Result<(), Answer>,
+) {
+    _ = sender.send(work(sender).map_or_else(Message::Failed, |()| Message::End));
+}
+
+fn body(response: Response, sender: &SyncSender<Message>) -> Result<(), Answer> {
+    let text = |name: HeaderName, headers: &HeaderMap| {
+        headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    };
+    let headers = response.headers();
+    // A body that was decompressed on the way has no Content-Length any more.
+    let length = text(CONTENT_LENGTH, headers).and_then(|length| length.parse().ok());
+    let head = Head {
+        status: response.status().as_u16(),
+        url: response.url().clone(),
+        content_type: text(CONTENT_TYPE, headers).unwrap_or_default(),
+        length,
+        range: text(CONTENT_RANGE, headers),
+    };
+    _ = sender.send(Message::Head(Box::new(head)));
+    pump(response, length, sender)
+}
+
+fn read(url: &Url, offset: Option<u64>, sender: &SyncSender<Message>) -> Result<(), Answer> {
+    let absent = |error: io::Error| Answer::Absent(error.to_string());
+    let path =
+        url.to_file_path().map_err(|()| Answer::Absent("not a path on this machine".to_owned()))?;
+    let mut file = File::open(&path).map_err(absent)?;
+    let metadata = file.metadata().map_err(absent)?;
+    if !metadata.is_file() {
+        return Err(Answer::Absent("not a regular file".to_owned()));
+    }
+    let offset = offset.filter(|offset| *offset <= metadata.len());
+    let start = offset.unwrap_or(0);
+    file.seek(SeekFrom::Start(start)).map_err(absent)?;
+    let length = metadata.len() - start;
+    let head = Head {
+        status: if offset.is_some() { 206 } else { 200 },
+        url: url.clone(),
+        content_type: String::new(),
+        length: Some(length),
+        range: offset.map(|offset| format!("bytes {offset}-/{}", metadata.len())),
+    };
+    _ = sender.send(Message::Head(Box::new(head)));
+    pump(file, Some(length), sender)
+}
+
+fn pump(
+    mut from: impl Read,
+    length: Option<u64>,
+    sender: &SyncSender<Message>,
+) -> Result<(), Answer> {
+    let mut got = 0;
+    loop {
+        let mut chunk = vec![0; CHUNK];
+        let count = match from.read(&mut chunk) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => match length {
+                Some(expected) if got < expected => return Err(Answer::Cut { got, expected }),
+                _ => return Err(Answer::Broken(reason(&error))),
+            },
+        };
+        if count == 0 {
+            return match length {
+                Some(expected) if got < expected => Err(Answer::Cut { got, expected }),
+                _ => Ok(()),
+            };
+        }
+        got += count as u64;
+        chunk.truncate(count);
+        if sender.send(Message::Chunk(chunk)).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    match refusal(attempt.previous(), attempt.url()) {
+        None => attempt.follow(),
+        Some(why) => attempt.error(why),
+    }
+}
+
+/// Why a redirect is not followed.
+fn refusal(previous: &[Url], next: &Url) -> Option<String> {
+    if previous.len() > MAX_REDIRECTS {
+        return Some(format!("more than {MAX_REDIRECTS} redirects"));
+    }
+    let from_https = previous.last().is_some_and(|url| url.scheme() == "https");
+    if from_https && next.scheme() != "https" {
+        return Some(format!("redirected from https to {}, which is not followed", shown(next)));
+    }
+    None
+}
+
+fn broken(error: &reqwest::Error) -> Answer {
+    let why = reason(error);
+    if error.is_redirect() { Answer::Redirect(why) } else { Answer::Broken(why) }
+}
+
+/// The innermost cause, which is the one that says something.
+fn reason(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+/// An address as a message may show it: without a password.
+pub(super) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    if url.password().is_some() {
+        _ = url.set_password(Some("..."));
+    }
+    url.to_string()
+}
+
+/// Reads an address: http, https, file, or an absolute path.
+pub(super) fn parse_url(address: &str) -> Result<Url, FetchError> {
+    let bad =
+        |why: &str| FetchError::BadAddress { address: address.to_owned(), why: why.to_owned() };
+    if address.starts_with('/') {
+        return Url::from_file_path(address).map_err(|()| bad("the path is not absolute"));
+    }
+    let url = Url::parse(address).map_err(|error| bad(&error.to_string()))?;
+    match url.scheme() {
+        "http" | "https" | "file" => Ok(url),
+        _ => Err(bad("it must begin with http://, https://, file:// or /")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testserver::{Reply, TestServer, hasty, nobody};
+    use super::*;
+
+    fn answer(result: Result<Vec<u8>, FetchError>) -> Answer {
+        match result {
+            Err(FetchError::Get { answer, .. }) => answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn bytes_come_from_servers_folders_and_through_redirects() {
+        let server = TestServer::start(|asked| match asked.path.as_str() {
+            "/moved" => Reply::redirect("/here"),
+            _ => Reply::ok("bytes"),
+        });
+        let http = hasty();
+        let moved = format!("{}moved", server.base);
+        assert_eq!(http.get_bytes(&moved, 5).expect("gets"), b"bytes");
+        assert_eq!(server.paths(), ["/moved", "/here"]);
+        let dir = tempfile::tempdir().expect("folder");
+        let path = dir.path().join("a b");
+        std::fs::write(&path, "local").expect("write");
+        let path = path.to_str().expect("UTF-8").to_owned();
+        assert_eq!(http.get_bytes(&path, 5).expect("reads"), b"local");
+        let url = format!("file://{}", path.replace(' ', "%20"));
+        assert_eq!(http.get_bytes(&url, 5).expect("reads"), b"local");
+        assert!(matches!(answer(http.get_bytes("/nowhere/at/all", 5)), Answer::Absent(_)));
+        assert_eq!(answer(http.get_bytes(&path, 4)), Answer::TooLong { limit: 4 });
+    }
+
+    #[test]
+    fn an_endless_body_is_stopped_at_the_bound() {
+        let server = TestServer::start(|_| Reply { endless: true, ..Reply::ok(vec![7; 1000]) });
+        let got = hasty().get_bytes(&server.base, 10_000);
+        assert_eq!(answer(got), Answer::TooLong { limit: 10_000 });
+    }
+
+    #[test]
+    fn passing_trouble_is_tried_three_times_and_a_plain_no_once() {
+        let server = TestServer::start(|asked| match asked.path.as_str() {
+            "/500" => Reply::status(500),
+            "/404" => Reply::status(404),
+            _ => Reply { cut: Some(3), ..Reply::ok("cut short") },
+        });
+        let get = |path| answer(hasty().get_bytes(&format!("{}{path}", server.base), 100));
+        assert_eq!(get("500"), Answer::Status(500));
+        assert_eq!(get("404"), Answer::Status(404));
+        assert_eq!(get("cut"), Answer::Cut { got: 3, expected: 9 });
+        let paths = ["/500", "/500", "/500", "/404", "/cut", "/cut", "/cut"];
+        assert_eq!(server.paths(), paths);
+        assert!(matches!(answer(hasty().get_bytes(&nobody(), 9)), Answer::Broken(_)));
+    }
+
+    #[test]
+    fn a_server_that_falls_silent_is_given_up() {
+        let server =
+            TestServer::start(|_| Reply { hang: Duration::from_secs(9), ..Reply::ok("ab") });
+        let start = Instant::now();
+        assert!(matches!(answer(hasty().get_bytes(&server.base, 9)), Answer::Cut { .. }));
+        assert!(start.elapsed() < Duration::from_secs(8));
+    }
+
+    #[test]
+    fn a_set_stop_ends_a_get() {
+        let hang = Duration::from_secs(30);
+        let server = TestServer::start(move |_| Reply { hang, ..Reply::ok("ab") });
+        let stop = Arc::new(AtomicBool::new(false));
+        let http = Http::new().expect("a client").stopped_by(Arc::clone(&stop));
+        let start = Instant::now();
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(200));
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert!(matches!(http.get_bytes(&server.base, 9), Err(FetchError::Cancelled)));
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn redirects_in_a_circle_end() {
+        let server = TestServer::start(|_| Reply::redirect("/again"));
+        let Answer::Redirect(why) = answer(hasty().get_bytes(&server.base, 9)) else { panic!() };
+        assert_eq!(why, "more than 10 redirects");
+        assert_eq!(server.paths().len(), 11);
+    }
+
+    #[test]
+    fn no_redirect_leads_from_https_to_anything_less() {
+        let url = |text: &str| Url::parse(text).expect("a URL");
+        let from = [url("https://example.org/a")];
+        for (to, refused) in [
+            ("https://example.com/b", false),
+            ("http://example.org/b", true),
+            ("file:///etc/passwd", true),
+        ] {
+            assert_eq!(refusal(&from, &url(to)).is_some(), refused, "{to}");
+        }
+        assert!(refusal(&[url("http://example.org/")], &url("https://example.org/")).is_none());
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_and_passwords_stay_hidden() {
+        for bad in ["", "example.org/x", "ftp://example.org/", "relative/path", "http://"] {
+            let error = hasty().get_bytes(bad, 1).expect_err(bad);
+            assert!(matches!(error, FetchError::BadAddress { .. }), "{error}");
+        }
+        let url = Url::parse("https://me:secret@example.org/x").expect("a URL");
+        assert_eq!(shown(&url), "https://me:...@example.org/x");
+    }
+
+    #[test]
+    fn pages_may_come_compressed_and_blobs_never_do() {
+        use std::io::Write;
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(b"a page").expect("compress");
+        let body = gzip.finish().expect("compress");
+        let server = TestServer::start({
+            let body = body.clone();
+            move |_| Reply::ok(body.clone()).header("Content-Encoding", "gzip")
+        });
+        let page = hasty().get_page(&server.base, "text/html", 99).expect("gets");
+        assert_eq!(page.body, b"a page");
+        assert_eq!(hasty().get_bytes(&server.base, 99).expect("gets"), body);
+        assert_eq!(server.headers("accept-encoding")[1].as_deref(), Some("identity"));
+    }
+}

@@ -1,0 +1,179 @@
+//! The initrd: busybox, a script, and just the kernel modules that lead to the root slot.
+//!
+//! Decisions are the script's (`initrd/init.sh`); this file only packs: `/init`, `/bin/busybox`,
+//! `/lib/modules/NAME.ko` (plain: busybox's insmod hands over bytes as they are) and
+//! `/lib/modules/order`, one name a line. A zstd-compressed cpio ([`cpio`]).
+
+mod cpio;
+mod modules;
+
+use std::io::Read;
+
+use cpio::Cpio;
+use modules::Index;
+
+use super::ImageError;
+use crate::digest::{Digest, Hasher};
+use crate::store::Store;
+use crate::tree::{FileRef, Tree};
+
+/// Raise this when the same inputs give other bytes.
+const VERSION: &str = "initrd 1";
+const INIT: &str = include_str!("initrd/init.sh");
+const LEVEL: i32 = 19;
+const MODULE_MAX: u64 = 64 << 20;
+
+/// The kernel modules an initrd must find: ways to a disk (SATA in both modes, NVMe, RAID and SAS controllers,
+/// virtio and other virtual ones, USB, SD cards and eMMC), the mirror, and the two file systems.
+pub const WANTED: [&str; 25] = [
+    "ata_piix",
+    "vmd",
+    "megaraid_sas",
+    "mpt3sas",
+    "smartpqi",
+    "vmw_pvscsi",
+    "hv_storvsc",
+    "xen_blkfront",
+    "sdhci_pci",
+    "sdhci_acpi",
+    "mmc_block",
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_scsi",
+    "ahci",
+    "nvme",
+    "xhci_pci",
+    "ehci_pci",
+    "usb_storage",
+    "uas",
+    "sd_mod",
+    "md_mod",
+    "raid1",
+    "ext4",
+    "xfs",
+];
+
+/// What an initrd is made of, found and read as far as its key needs.
+#[derive(Debug)]
+pub struct Plan {
+    modules: Vec<(String, FileRef)>,
+    busybox: FileRef,
+    epoch: i64,
+}
+
+impl Plan {
+    /// Picks the modules of the kernel `version` from `root`, and `/usr/bin/busybox` (static) from `tools`.
+    ///
+    /// # Errors
+    /// A module, an index or busybox is missing.
+    pub fn new(
+        store: &Store,
+        root: &Tree,
+        version: &str,
+        tools: &Tree,
+        epoch: i64,
+    ) -> Result<Self, ImageError> {
+        let dir = format!("usr/lib/modules/{version}");
+        let read = |name: &str| read_text(store, root, &format!("{dir}/{name}"));
+        let dep = read("modules.dep")?;
+        let (soft, alias) = (read("modules.softdep")?, read("modules.alias")?);
+        let builtin = read("modules.builtin")?;
+        let order = Index::parse(&dep, &soft, &alias, &builtin).order(&WANTED);
+        let order = order.map_err(|name| ImageError::Missing {
+            what: format!("kernel module {name} (in {dir}/modules.dep)"),
+            fix: "check that the kernel package and depmod's indexes belong together",
+        })?;
+        let mut modules = Vec::new();
+        for path in order {
+            let file = find(root, &format!("{dir}/{path}"))?;
+            modules.push((path.to_owned(), file));
+        }
+        Ok(Self { modules, busybox: find(tools, super::boot::BUSYBOX)?, epoch })
+    }
+
+    /// The key of this initrd: everything its bytes depend on.
+    pub fn key(&self) -> Digest {
+        let mut key = Hasher::new();
+        key.field(VERSION).field(INIT).field(self.epoch.to_le_bytes());
+        key.field(self.busybox.digest.as_bytes());
+        for (path, file) in &self.modules {
+            key.field(path).field(file.digest.as_bytes());
+        }
+        key.finish()
+    }
+
+    /// Makes the initrd's bytes.
+    ///
+    /// # Errors
+    /// A file cannot be read, or a module cannot be decompressed.
+    pub fn build(&self, store: &Store) -> Result<Vec<u8>, ImageError> {
+        let mut cpio = Cpio::new(u32::try_from(self.epoch).unwrap_or(0));
+        for dir in ["bin", "dev", "lib", "lib/modules", "proc", "run", "sys", "sysroot"] {
+            cpio.dir(dir);
+        }
+        // The kernel opens it for /init before anything is mounted.
+        cpio.char_device("dev/console", 0o600, 5, 1);
+        cpio.file("bin/busybox", 0o755, &store.read(&self.busybox)?);
+        cpio.symlink("bin/sh", "busybox");
+        cpio.file("init", 0o755, INIT.as_bytes());
+        let mut order = String::new();
+        for (path, file) in &self.modules {
+            let name = modules::name_of(path);
+            let module = plain_module(path, &store.read(file)?)?;
+            cpio.file(&format!("lib/modules/{name}.ko"), 0o644, &module);
+            order.push_str(&name);
+            order.push('\n');
+        }
+        cpio.file("lib/modules/order", 0o644, order.as_bytes());
+        zstd::encode_all(cpio.finish().as_slice(), LEVEL)
+            .map_err(|error| ImageError::Format { what: "the initrd", why: error.to_string() })
+    }
+}
+
+/// A digest of what is not in any input: the script and the list of modules.
+pub(super) fn code() -> Digest {
+    let mut code = Hasher::new();
+    code.field(VERSION).field(INIT);
+    WANTED.iter().for_each(|name| _ = code.field(name));
+    code.finish()
+}
+
+/// The regular file at `path`, links followed.
+pub(super) fn find(tree: &Tree, path: &str) -> Result<FileRef, ImageError> {
+    tree.file(path).map(|(file, _)| *file).map_err(|_| ImageError::Missing {
+        what: format!("/{path} as a regular file"),
+        fix: "check that its package is in the lock",
+    })
+}
+
+fn read_text(store: &Store, tree: &Tree, path: &str) -> Result<String, ImageError> {
+    let bytes = store.read(&find(tree, path)?)?;
+    String::from_utf8(bytes).map_err(|_| ImageError::Format {
+        what: "a kernel module index",
+        why: format!("/{path} is not UTF-8 text"),
+    })
+}
+
+fn plain_module(path: &str, bytes: &[u8]) -> Result<Vec<u8>, ImageError> {
+    let decoder: Box<dyn Read> = match path.rsplit('.').next() {
+        Some("xz") => Box::new(liblzma::read::XzDecoder::new(bytes)),
+        Some("zst") => {
+            Box::new(zstd::Decoder::new(bytes).map_err(|error| bad_module(path, error))?)
+        }
+        Some("gz") => Box::new(flate2::read::GzDecoder::new(bytes)),
+        _ => Box::new(bytes),
+    };
+    let mut module = Vec::new();
+    decoder.take(MODULE_MAX).read_to_end(&mut module).map_err(|error| bad_module(path, error))?;
+    if !module.starts_with(b"\x7fELF") {
+        return Err(bad_module(path, "it is no ELF file"));
+    }
+    Ok(module)
+}
+
+fn bad_module(path: &str, why: impl std::fmt::Display) -> ImageError {
+    ImageError::Format { what: "a kernel module", why: format!("{path}: {why}") }
+}
+
+#[cfg(test)]
+mod tests;

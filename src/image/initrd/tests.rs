@@ -1,0 +1,100 @@
+//! The initrd of a small made-up kernel.
+
+use super::*;
+use crate::store::{PackWriter, StoreError};
+use crate::tree::{Entry, Meta, Node};
+
+const MODULES: &str = "usr/lib/modules/6.1";
+
+fn add(tree: &mut Tree, pack: &mut PackWriter, path: &str, bytes: &[u8]) {
+    let path: crate::tree::TreePath = path.parse().expect("path");
+    let parent = path.parent().expect("not at the top").parse().expect("path");
+    tree.make_dirs(&parent, 0).expect("folders");
+    let node = Node::File(pack.append(bytes).expect("appends"));
+    tree.insert(path, Entry { meta: Meta::root(0o644, 0), node }).expect("inserts");
+}
+
+/// A root with all wanted modules, one a compressed one with a dependency and a soft dependency.
+fn sample() -> (tempfile::TempDir, Store, Tree) {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let store = Store::open(dir.path()).expect("store");
+    let tree = store.tree(Digest::of(b"root"), |pack| {
+        let mut tree = Tree::new();
+        let mut dep = "k/jbd2.ko:\nk/crc.ko:\n".to_owned();
+        for name in WANTED {
+            match name {
+                "ext4" => dep.push_str("k/ext4.ko.xz: k/jbd2.ko\n"),
+                name => dep.push_str(&format!("k/{name}.ko:\n")),
+            }
+        }
+        for line in dep.lines() {
+            let path = line.split(':').next().expect("path");
+            let mut bytes = format!("\x7fELF {}", modules::name_of(path)).into_bytes();
+            if path.ends_with(".xz") {
+                let mut packed = Vec::new();
+                liblzma::read::XzEncoder::new(&bytes[..], 6).read_to_end(&mut packed).expect("xz");
+                bytes = packed;
+            }
+            add(&mut tree, pack, &format!("{MODULES}/{path}"), &bytes);
+        }
+        add(&mut tree, pack, &format!("{MODULES}/modules.dep"), dep.as_bytes());
+        add(
+            &mut tree,
+            pack,
+            &format!("{MODULES}/modules.softdep"),
+            b"softdep ext4 pre: crypto-x\n",
+        );
+        add(&mut tree, pack, &format!("{MODULES}/modules.alias"), b"alias crypto-x crc\n");
+        add(&mut tree, pack, &format!("{MODULES}/modules.builtin"), b"");
+        add(&mut tree, pack, "usr/bin/busybox", b"busybox");
+        Ok::<_, StoreError>(tree)
+    });
+    (dir, store, tree.expect("tree"))
+}
+
+#[test]
+fn modules_are_plain_and_in_loading_order() {
+    let (_dir, store, tree) = sample();
+    let plan = Plan::new(&store, &tree, "6.1", &tree, 0).expect("plan");
+    let packed = plan.build(&store).expect("builds");
+    let cpio = zstd::decode_all(&packed[..]).expect("zstd");
+    let text = String::from_utf8_lossy(&cpio);
+    assert!(text.contains("\x7fELF ext4"), "the module is decompressed");
+    assert!(text.contains("raid1\ncrc\njbd2\next4\nxfs\n"), "ext4 comes after what it needs");
+    assert!(text.contains("#!/bin/sh"), "the script is there");
+    assert_eq!(plan.build(&store).expect("builds again"), packed);
+}
+
+#[test]
+fn the_key_changes_with_any_input() {
+    let (_dir, store, tree) = sample();
+    let key = |tree: &Tree, epoch| Plan::new(&store, tree, "6.1", tree, epoch).expect("plan").key();
+    assert_eq!(key(&tree, 0), key(&tree, 0));
+    assert_ne!(key(&tree, 0), key(&tree, 1));
+    let mut other = tree.clone();
+    let jbd2 = other.get(&format!("{MODULES}/k/jbd2.ko")).expect("jbd2").node.clone();
+    other.get_mut("usr/bin/busybox").expect("busybox").node = jbd2;
+    assert_ne!(key(&tree, 0), key(&other, 0));
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let (_dir, store, tree) = sample();
+    let plan =
+        |tree: &Tree| Plan::new(&store, tree, "6.1", tree, 0).expect_err("missing").to_string();
+    for path in ["k/ahci.ko", "modules.alias"] {
+        let mut less = tree.clone();
+        less.remove(&format!("{MODULES}/{path}"));
+        assert!(plan(&less).contains(path), "{path}");
+    }
+    let mut less = tree.clone();
+    less.remove("usr/bin/busybox");
+    assert!(plan(&less).contains("busybox"));
+}
+
+#[test]
+fn a_module_that_is_none_is_refused() {
+    for (path, bytes) in [("a.ko", &b"text"[..]), ("a.ko.xz", b"text"), ("a.ko.zst", b"text")] {
+        assert!(plain_module(path, bytes).is_err(), "{path}");
+    }
+}

@@ -1,0 +1,154 @@
+//! `manifest.json`: what an image was made of and what is in it. One line per input and per file, sorted;
+//! nothing of the machine that built it.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::disk::{Digests, Written};
+use super::layout::{Layout, PARTS};
+use super::{ImageError, ImageSpec, output};
+use crate::lock::{Deb, DebArchive, Group, Lock};
+use crate::tree::{Entry, Node, Tree, TreePath};
+
+/// Raise this when readers must change.
+const SCHEMA: u32 = 1;
+
+/// Everything of the lock that shapes the image, as a list; the tools that only test it are left out.
+pub(super) fn inputs(lock: &Lock) -> Value {
+    let index = lock.indexes.iter().map(|index| {
+        json!({"kind": "index", "name": index.suite, "date": index.date, "sha256": index.digest})
+    });
+    let debs = lock.debs.iter().filter(|deb| shapes_image(deb)).map(|deb| {
+        let archive = match deb.archive {
+            DebArchive::Debian => "debian",
+            DebArchive::DebianSecurity => "debian-security",
+        };
+        json!({
+            "kind": "deb", "name": deb.name, "version": deb.version, "arch": deb.arch,
+            "archive": archive, "path": deb.path, "size": deb.size, "sha256": deb.digest,
+            "in-image": deb.groups.contains(&Group::Image),
+        })
+    });
+    let wheels = lock.wheels.iter().map(|wheel| {
+        json!({
+            "kind": "wheel", "name": wheel.name, "version": wheel.version, "env": wheel.env,
+            "file": wheel.file, "size": wheel.size, "sha256": wheel.digest,
+        })
+    });
+    let npm = lock.npm.iter().map(|package| {
+        json!({
+            "kind": "npm", "name": package.name, "version": package.version,
+            "integrity": package.integrity, "size": package.size, "sha256": package.digest,
+        })
+    });
+    let urls = lock.urls.iter().map(
+        |url| json!({"kind": "url", "name": url.name, "size": url.size, "sha256": url.digest}),
+    );
+    index.chain(debs).chain(wheels).chain(npm).chain(urls).collect()
+}
+
+fn shapes_image(deb: &Deb) -> bool {
+    deb.groups.iter().any(|group| *group != Group::Vm)
+}
+
+/// Writes the manifest, synced.
+pub(super) fn write(
+    path: &Path,
+    spec: &ImageSpec,
+    layout: &Layout,
+    id: &str,
+    root: &Tree,
+    digests: &Digests,
+) -> Result<(), ImageError> {
+    let partitions: Vec<_> = PARTS
+        .into_iter()
+        .map(|part| {
+            let span = layout.span(part);
+            json!({
+                "number": part.number(), "name": part.name(), "guid": layout.part_guid(part).to_string(),
+                "start": span.start, "size": span.len,
+            })
+        })
+        .collect();
+    let head = json!({
+        "schema": SCHEMA, "id": id, "appliance": spec.name, "epoch": spec.epoch,
+        "tree": spec.root.id(), "disk-guid": layout.disk_guid().to_string(),
+        "images": {output::DISK: written(&digests.disk), output::ROOT: written(&digests.root)},
+    });
+    let inputs = inputs(spec.lock);
+    let save = || {
+        let file = File::create_new(path)?;
+        let mut out = BufWriter::new(&file);
+        let head = head.to_string();
+        writeln!(out, "{},", head.trim_end_matches('}').trim_end())?;
+        list(&mut out, "partitions", partitions.iter().cloned())?;
+        writeln!(out, ",")?;
+        list(&mut out, "inputs", inputs.as_array().into_iter().flatten().cloned())?;
+        writeln!(out, ",")?;
+        list(&mut out, "files", root.iter().map(|(path, entry)| file_entry(root, path, entry)))?;
+        writeln!(out, "\n}}")?;
+        out.flush()?;
+        drop(out);
+        file.sync_all()
+    };
+    save().map_err(ImageError::io("writing", path))
+}
+
+fn list(
+    out: &mut impl Write,
+    name: &str,
+    values: impl Iterator<Item = Value>,
+) -> std::io::Result<()> {
+    write!(out, "\"{name}\": [")?;
+    for (index, value) in values.enumerate() {
+        write!(out, "{}\n{value}", if index > 0 { "," } else { "" })?;
+    }
+    write!(out, "\n]")
+}
+
+fn written(file: &Written) -> Value {
+    json!({"size": file.size, "sha256": file.digest})
+}
+
+fn file_entry(tree: &Tree, path: &TreePath, entry: &Entry) -> Value {
+    let meta = match &entry.node {
+        Node::HardLink(target) => tree.get(target.as_str()).map_or(&entry.meta, |to| &to.meta),
+        _ => &entry.meta,
+    };
+    let mut value = json!({
+        "path": format!("/{path}"), "mode": format!("{:04o}", meta.mode), "uid": meta.uid,
+        "gid": meta.gid, "mtime": meta.mtime,
+    });
+    let mut set = |name: &str, to: Value| value[name] = to;
+    match &entry.node {
+        Node::Dir => set("type", "dir".into()),
+        Node::Fifo => set("type", "fifo".into()),
+        Node::File(file) => {
+            set("type", "file".into());
+            set("size", file.size.into());
+            set("sha256", json!(file.digest));
+        }
+        Node::Symlink(target) => {
+            set("type", "symlink".into());
+            set("target", target.as_str().into());
+        }
+        Node::HardLink(target) => {
+            set("type", "hardlink".into());
+            set("target", format!("/{target}").into());
+        }
+        Node::CharDevice { major, minor } | Node::BlockDevice { major, minor } => {
+            let block = matches!(entry.node, Node::BlockDevice { .. });
+            set("type", if block { "blockdev" } else { "chardev" }.into());
+            set("device", json!([major, minor]));
+        }
+    }
+    if !meta.xattrs.is_empty() {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let pairs = meta.xattrs.iter().map(|(name, bytes)| (name.clone(), Value::from(hex(bytes))));
+        value["xattrs"] = Value::Object(pairs.collect());
+    }
+    value
+}

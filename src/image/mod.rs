@@ -1,0 +1,155 @@
+//! From a tree to disks: `root.img` (one slot) and `disk.img` (the whole machine), in user space.
+//!
+//! Every byte is a function of the [`ImageSpec`]: no clock, no random source, no program of the host. What
+//! the image holds and where is in [`layout`]; how it starts is in `grub/grub.cfg` and `initrd/init.sh`.
+
+mod boot;
+mod disk;
+pub mod envblock;
+mod error;
+mod ext4;
+mod fat;
+mod gpt;
+pub mod grub;
+mod initrd;
+pub mod layout;
+mod manifest;
+mod output;
+mod sparse;
+
+pub use error::ImageError;
+pub use grub::GrubParts;
+pub use initrd::WANTED as INITRD_MODULES;
+
+use std::path::{Path, PathBuf};
+
+use crate::digest::{Digest, Hasher};
+use crate::lock::Lock;
+use crate::store::Store;
+use crate::tree::Tree;
+use layout::Layout;
+
+/// Other code may give other bytes for the same inputs.
+const VERSION: &str = concat!("image ", env!("CHATIMG_SOURCE"));
+
+/// What to build an image from.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageSpec<'a> {
+    /// The appliance's name; GUIDs come from it.
+    pub name: &'a str,
+    /// Seconds since 1970; stands for "now".
+    pub epoch: i64,
+    /// Bytes of one root slot.
+    pub slot_size: u64,
+    /// The root file system, kernel and modules included, without the boot files made here.
+    pub root: &'a Tree,
+    /// Holds `usr/bin/busybox`, statically linked.
+    pub tools: &'a Tree,
+    /// GRUB for both firmwares.
+    pub grub: &'a GrubParts,
+    /// Named in the manifest.
+    pub lock: &'a Lock,
+}
+
+/// What happens while an image is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A part of the work begins.
+    Step(&'static str),
+    /// So many bytes of the root slot are written.
+    Root {
+        /// Bytes done.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+}
+
+/// A finished image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltImage {
+    /// 16 hexadecimal digits.
+    pub id: String,
+    /// `images/<id>`, with `disk.img`, `root.img` and `manifest.json`.
+    pub dir: PathBuf,
+    /// Whether it was there already.
+    pub found: bool,
+}
+
+impl BuiltImage {
+    /// The bootable disk.
+    pub fn disk(&self) -> PathBuf {
+        self.dir.join(output::DISK)
+    }
+
+    /// The root slot alone.
+    pub fn root(&self) -> PathBuf {
+        self.dir.join(output::ROOT)
+    }
+}
+
+/// Builds the image into `images/<id>` unless it is there, and points `images/current` at it.
+///
+/// # Errors
+/// A part is missing or does not fit, the disk is full, or the user interrupted; `images/current` is
+/// as it was then.
+pub fn build(
+    store: &Store,
+    spec: &ImageSpec,
+    images: &Path,
+    events: &dyn Fn(Event),
+) -> Result<BuiltImage, ImageError> {
+    let layout = Layout::new(spec.name, spec.slot_size)?;
+    let id = id(spec, &layout)?;
+    let output = output::Images::open(images)?;
+    if let Some(dir) = output.find(&id) {
+        output.switch(&id)?;
+        return Ok(BuiltImage { id, dir, found: true });
+    }
+    events(Event::Step("making the initrd"));
+    let root = boot::with_boot_files(store, spec, &id)?;
+    events(Event::Step("laying out the root slot"));
+    let plan = ext4::Plan::new(&root, spec.epoch, layout.slot_capacity())?;
+    let work = output.begin()?;
+    events(Event::Step("writing the disk"));
+    let digests = disk::write(store, spec, &layout, &id, &plan, work.path(), events)?;
+    manifest::write(&work.path().join(output::MANIFEST), spec, &layout, &id, &root, &digests)?;
+    let dir = output.finish(work, &id)?;
+    output.switch(&id)?;
+    Ok(BuiltImage { id, dir, found: false })
+}
+
+/// Points `images/current` at the image of this id, if it is there and whole.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn find(images: &Path, id: &str) -> Result<Option<BuiltImage>, ImageError> {
+    let output = output::Images::open(images)?;
+    let Some(dir) = output.find(id) else { return Ok(None) };
+    output.switch(id)?;
+    Ok(Some(BuiltImage { id: id.to_owned(), dir, found: true }))
+}
+
+/// The newest image, if there is one.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn current(images: &Path) -> Result<Option<BuiltImage>, ImageError> {
+    let output = output::Images::open(images)?;
+    let found = output.current().and_then(|id| Some((output.find(&id)?, id)));
+    Ok(found.map(|(dir, id)| BuiltImage { id, dir, found: true }))
+}
+
+/// The image's id: a digest of everything its bytes depend on.
+fn id(spec: &ImageSpec, layout: &Layout) -> Result<String, ImageError> {
+    let mut key = Hasher::new();
+    key.field(VERSION).field(layout.parameters()).field(spec.epoch.to_le_bytes());
+    key.field(spec.root.id().as_bytes());
+    key.field(initrd::find(spec.tools, boot::BUSYBOX)?.digest.as_bytes());
+    key.field(initrd::code().as_bytes()).field(grub::config(layout));
+    for part in [&spec.grub.boot_img, &spec.grub.core_img, &spec.grub.efi] {
+        key.field(Digest::of(part).as_bytes());
+    }
+    key.field(manifest::inputs(spec.lock).to_string());
+    Ok(key.finish().short())
+}

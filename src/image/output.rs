@@ -1,0 +1,206 @@
+//! The folder `images/`.
+//!
+//! ```text
+//! images/<id>/{disk.img,root.img,manifest.json}   a finished image; never changed
+//! images/current -> <id>                          the newest; switched last, by a rename
+//! images/.building-XXXXXX/                        under way; held (flock) by its builder
+//! images/.lock                                    held for moments: making, sweeping, switching
+//! ```
+//!
+//! An image is written under another name, synced, and renamed, so a name that exists is whole; a builder
+//! that dies leaves only a `.building-` folder that nobody holds, and the next builder removes it.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use super::ImageError;
+
+/// File names in an image's folder.
+pub(super) const DISK: &str = "disk.img";
+/// See [`DISK`].
+pub(super) const ROOT: &str = "root.img";
+/// See [`DISK`].
+pub(super) const MANIFEST: &str = "manifest.json";
+
+const BUILDING: &str = ".building-";
+
+/// The folder of images.
+#[derive(Debug)]
+pub(super) struct Images {
+    dir: PathBuf,
+}
+
+/// A new image's folder, removed when dropped.
+#[derive(Debug)]
+pub(super) struct Work {
+    dir: tempfile::TempDir,
+    _lock: File,
+}
+
+impl Work {
+    pub(super) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+impl Images {
+    /// Opens or makes the folder, and removes what dead builders left.
+    pub(super) fn open(dir: &Path) -> Result<Self, ImageError> {
+        fs::create_dir_all(dir).map_err(ImageError::io("creating", dir))?;
+        let images = Self { dir: dir.to_owned() };
+        let _lock = images.lock()?;
+        let entries = fs::read_dir(dir).map_err(ImageError::io("listing", dir))?;
+        for entry in entries.flatten() {
+            let stale = entry.file_name().to_string_lossy().starts_with(BUILDING)
+                && File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok());
+            if stale {
+                let path = entry.path();
+                fs::remove_dir_all(&path).map_err(ImageError::io("removing", &path))?;
+            }
+        }
+        Ok(images)
+    }
+
+    fn lock(&self) -> Result<File, ImageError> {
+        let path = self.dir.join(".lock");
+        let mut options = OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(ImageError::io("opening", &path))?;
+        file.lock().map_err(ImageError::io("locking", &path))?;
+        Ok(file)
+    }
+
+    /// The folder of a finished image. Its manifest was written last.
+    pub(super) fn find(&self, id: &str) -> Option<PathBuf> {
+        let dir = self.dir.join(id);
+        [DISK, ROOT, MANIFEST].iter().all(|name| dir.join(name).is_file()).then_some(dir)
+    }
+
+    /// Makes a folder to build in.
+    pub(super) fn begin(&self) -> Result<Work, ImageError> {
+        let _lock = self.lock()?;
+        let dir = tempfile::Builder::new()
+            .prefix(BUILDING)
+            .tempdir_in(&self.dir)
+            .map_err(ImageError::io("creating a folder in", &self.dir))?;
+        let file = File::open(dir.path()).map_err(ImageError::io("opening", dir.path()))?;
+        file.lock().map_err(ImageError::io("locking", dir.path()))?;
+        Ok(Work { dir, _lock: file })
+    }
+
+    /// Gives a finished folder its name. Its files are synced already.
+    pub(super) fn finish(&self, work: Work, id: &str) -> Result<PathBuf, ImageError> {
+        let from = work.path();
+        let to = self.dir.join(id);
+        fs::set_permissions(from, Permissions::from_mode(0o755))
+            .map_err(ImageError::io("setting the mode of", from))?;
+        sync_dir(from)?;
+        let _lock = self.lock()?;
+        if self.find(id).is_some() {
+            return Ok(to); // Another builder was faster; its bytes are the same.
+        }
+        remove_if_there(&to)?; // Somebody took files out of it.
+        fs::rename(from, &to).map_err(ImageError::io("renaming", from))?;
+        sync_dir(&self.dir)?;
+        Ok(to)
+    }
+
+    /// The id that `current` points at.
+    pub(super) fn current(&self) -> Option<String> {
+        fs::read_link(self.dir.join("current")).ok()?.into_os_string().into_string().ok()
+    }
+
+    /// Points `current` at a finished image.
+    pub(super) fn switch(&self, id: &str) -> Result<(), ImageError> {
+        let _lock = self.lock()?;
+        let current = self.dir.join("current");
+        if fs::read_link(&current).is_ok_and(|target| target == Path::new(id)) {
+            return Ok(());
+        }
+        let new = self.dir.join(".current-new");
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(ImageError::io("removing", &new)(error));
+            }
+            _ => {}
+        }
+        symlink(id, &new).map_err(ImageError::io("creating", &new))?;
+        fs::rename(&new, &current).map_err(ImageError::io("switching", &current))?;
+        sync_dir(&self.dir)
+    }
+}
+
+fn remove_if_there(dir: &Path) -> Result<(), ImageError> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(ImageError::io("removing", dir)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn sync_dir(path: &Path) -> Result<(), ImageError> {
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(ImageError::io("syncing", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finished(images: &Images, id: &str) -> PathBuf {
+        let work = images.begin().expect("begins");
+        for name in [DISK, ROOT, MANIFEST] {
+            fs::write(work.path().join(name), id).expect("writes");
+        }
+        images.finish(work, id).expect("finishes")
+    }
+
+    #[test]
+    fn current_is_switched_last_and_stays_when_a_build_stops() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let images = Images::open(dir.path()).expect("opens");
+        let first = finished(&images, "first");
+        images.switch("first").expect("switches");
+        assert_eq!(images.find("first"), Some(first));
+
+        let stopped = images.begin().expect("begins");
+        fs::write(stopped.path().join(DISK), "half").expect("writes");
+        drop(stopped);
+        finished(&images, "second");
+        let current = dir.path().join("current");
+        assert_eq!(fs::read_link(&current).expect("link"), Path::new("first"));
+        images.switch("second").expect("switches");
+        images.switch("second").expect("again");
+        assert_eq!(fs::read_to_string(current.join(DISK)).expect("reads"), "second");
+        let hidden = |entry: &fs::DirEntry| {
+            let name = entry.file_name();
+            name != ".lock" && name.to_string_lossy().starts_with('.')
+        };
+        assert!(!fs::read_dir(dir.path()).expect("lists").flatten().any(|e| hidden(&e)));
+    }
+
+    #[test]
+    fn what_dead_builders_left_goes_and_living_ones_keep_theirs() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let images = Images::open(dir.path()).expect("opens");
+        let living = images.begin().expect("begins");
+        let dead = dir.path().join(".building-dead");
+        fs::create_dir(&dead).expect("creates");
+        fs::write(dead.join(DISK), "half").expect("writes");
+        Images::open(dir.path()).expect("opens again");
+        assert!(!dead.exists() && living.path().exists());
+    }
+
+    #[test]
+    fn an_image_that_lost_a_file_is_built_again() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let images = Images::open(dir.path()).expect("opens");
+        let image = finished(&images, "id");
+        fs::remove_file(image.join(ROOT)).expect("removes");
+        assert_eq!(images.find("id"), None);
+        assert_eq!(images.find("id").or(Some(finished(&images, "id"))), Some(image));
+        assert!(images.find("id").is_some());
+    }
+}

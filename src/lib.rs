@@ -1,0 +1,21 @@
+//! chatimg: a whole chat server as one pinned, reproducible, tested disk image.
+//!
+//! Data flows one way, and a module only imports those left of it: appliance → lock → fetch, store →
+//! compose (a tree) → image → vm. `docs/architecture.md` has the picture.
+
+pub mod appliance;
+pub mod cli;
+pub mod compose;
+pub mod debian;
+pub mod diagnostic;
+pub mod digest;
+pub mod fetch;
+pub mod image;
+pub mod interrupt;
+pub mod lock;
+pub mod pipeline;
+pub mod store;
+pub mod tools;
+pub mod tree;
+pub mod ui;
+pub mod vm;

@@ -1,0 +1,24 @@
+//! The lock: every input of an appliance, by digest. `chatimg lock` makes it; `build` obeys it.
+
+mod answer;
+pub mod deb;
+mod diff;
+mod file;
+mod model;
+mod npm;
+mod online;
+mod pypi;
+mod resolve;
+mod url;
+
+pub use answer::unanswered;
+pub use diff::Change;
+pub use file::LockFileError;
+pub use model::{
+    Deb, DebArchive, Group, Index, Lock, NpmTarball, Request, UrlBlob, UrlRequest, Wheel,
+};
+pub use npm::{NpmError, check_npm_range, resolve_npm};
+pub use online::Online;
+pub use pypi::{PypiError, check_requirement, resolve_python};
+pub use resolve::{ResolveError, resolve};
+pub use url::resolve_urls;

@@ -1,0 +1,176 @@
+//! What a Python index has for the target, got when first asked for and kept.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::str::FromStr;
+
+use pep440_rs::{Version, VersionSpecifiers};
+use reqwest::Url;
+
+use super::metadata::{self, Metadata};
+use super::wheel::{self, Rank};
+use crate::digest::Digest;
+use crate::fetch::simple::{self, Link};
+use crate::fetch::{Answer, Archive, FetchError, Place};
+use crate::lock::Wheel;
+use crate::lock::online::Online;
+
+const MAX_METADATA: u64 = 8 << 20;
+
+/// What a release says, or why that cannot be used.
+type Read = Result<Rc<Metadata>, String>;
+
+/// An index, or several in order.
+pub(super) struct Index<'a> {
+    online: Online<'a>,
+    places: &'a [Place],
+    projects: RefCell<HashMap<String, Rc<Vec<Release>>>>,
+    metadata: RefCell<HashMap<(String, Version), Read>>,
+    failure: RefCell<Option<FetchError>>,
+}
+
+/// One version's best wheel.
+#[derive(Clone, Debug)]
+pub(super) struct Release {
+    pub(super) version: Version,
+    rank: Rank,
+    link: Link,
+}
+
+impl<'a> Index<'a> {
+    pub(super) fn new(online: Online<'a>) -> Result<Self, FetchError> {
+        let places = online.sources.required(Archive::Pypi, online.config)?;
+        Ok(Self {
+            online,
+            places,
+            projects: RefCell::default(),
+            metadata: RefCell::default(),
+            failure: RefCell::default(),
+        })
+    }
+
+    /// The failure that made everything stop.
+    pub(super) fn take_failure(&self) -> Option<FetchError> {
+        self.failure.take()
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.borrow().is_some()
+    }
+
+    /// The versions of a project that the target can run, newest first; none if there is no such
+    /// project or it could not be asked ([`Index::has_failed`]).
+    pub(super) fn releases(&self, project: &str) -> Rc<Vec<Release>> {
+        if let Some(known) = self.projects.borrow().get(project) {
+            return Rc::clone(known);
+        }
+        let links = self.links(project).unwrap_or_else(|error| {
+            self.failure.borrow_mut().get_or_insert(error);
+            Vec::new()
+        });
+        let releases = Rc::new(best(project, links));
+        self.projects.borrow_mut().insert(project.to_owned(), Rc::clone(&releases));
+        releases
+    }
+
+    /// The files of the first index that knows the project.
+    fn links(&self, project: &str) -> Result<Vec<Link>, FetchError> {
+        let mut failure = None;
+        for place in self.places {
+            let url = Url::parse(&place.base).and_then(|base| base.join(&format!("{project}/")));
+            let url = url.map_err(|error| FetchError::BadAddress {
+                address: place.base.clone(),
+                why: error.to_string(),
+            })?;
+            (self.online.note)(url.as_str());
+            match simple::project(self.online.http, &url) {
+                Ok(links) => return Ok(links),
+                Err(FetchError::Get {
+                    answer: Answer::Status(404) | Answer::Absent(_), ..
+                }) => {}
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(Vec::new()), Err)
+    }
+
+    /// What a release says about itself; `Err`: it is no use.
+    pub(super) fn metadata(&self, project: &str, release: &Release) -> Read {
+        let key = (project.to_owned(), release.version.clone());
+        if let Some(known) = self.metadata.borrow().get(&key) {
+            return known.clone();
+        }
+        let text = match self.metadata_text(release) {
+            Ok(text) => text,
+            Err(error) => {
+                let why = error.to_string();
+                self.failure.borrow_mut().get_or_insert(error);
+                return Err(why);
+            }
+        };
+        let parsed = text.and_then(|text| metadata::parse(&text, project)).map(Rc::new);
+        self.metadata.borrow_mut().insert(key, parsed.clone());
+        parsed
+    }
+
+    fn metadata_text(&self, release: &Release) -> Result<Result<String, String>, FetchError> {
+        let link = &release.link;
+        let Some(digest) = link.metadata else {
+            let taken = self.online.take(&link.url, link.digest)?;
+            return Ok(metadata::from_wheel(&taken.bytes));
+        };
+        let address = format!("{}.metadata", link.url);
+        (self.online.note)(&address);
+        let bytes = self.online.http.get_bytes(&address, MAX_METADATA)?;
+        if Digest::of(&bytes) != digest {
+            return Err(FetchError::wrong_bytes(&link.url, &Digest::of(&bytes)));
+        }
+        Ok(String::from_utf8(bytes).map_err(|error| error.to_string()))
+    }
+
+    /// The release as the lock has it, with its wheel in the store.
+    pub(super) fn wheel(
+        &self,
+        env: &str,
+        project: &str,
+        release: &Release,
+    ) -> Result<Wheel, FetchError> {
+        let taken = self.online.take(&release.link.url, release.link.digest)?;
+        Ok(Wheel {
+            env: env.to_owned(),
+            name: project.to_owned(),
+            version: release.version.to_string(),
+            file: release.link.name.clone(),
+            size: taken.bytes.len() as u64,
+            digest: taken.digest,
+        })
+    }
+}
+
+/// The best wheel of each version that runs on the target and is not withdrawn, newest version
+/// first.
+fn best(project: &str, links: Vec<Link>) -> Vec<Release> {
+    let python = metadata::environment().python_full_version().version.clone();
+    let mut releases: Vec<Release> = Vec::new();
+    for link in links {
+        let fits = match link.requires_python.as_deref().map(VersionSpecifiers::from_str) {
+            Some(Ok(wanted)) => wanted.contains(&python),
+            // As pip: what nobody understands forbids nothing.
+            Some(Err(_)) | None => true,
+        };
+        let Some(name) = wheel::parse(&link.name) else { continue };
+        if let (Some(rank), true, false) = (name.rank, fits, link.yanked)
+            && name.project == project
+        {
+            releases.push(Release { version: name.version, rank, link });
+        }
+    }
+    releases.sort_by(|a, b| {
+        let order = b.version.cmp(&a.version).then(a.rank.cmp(&b.rank));
+        // A later build tag before an earlier one.
+        order.then(b.link.name.cmp(&a.link.name))
+    });
+    releases.dedup_by(|later, first| later.version == first.version);
+    releases
+}

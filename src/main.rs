@@ -1,0 +1,5 @@
+//! The program `chatimg`.
+
+fn main() -> std::process::ExitCode {
+    chatimg::cli::main()
+}

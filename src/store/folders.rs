@@ -1,0 +1,89 @@
+//! Folders that programs read: trees written out once and used often.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{StepError, Store, StoreError, files};
+use crate::digest::Digest;
+
+impl Store {
+    /// The folder that `make` fills, given an empty one: found under its key, or made now and kept. Nobody
+    /// may write into it afterwards.
+    ///
+    /// # Errors
+    /// `make`'s own, or the store's.
+    pub fn folder<E>(
+        &self,
+        key: Digest,
+        make: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<PathBuf, StepError<E>> {
+        let target = self.sharded("folders", &key);
+        if target.is_dir() {
+            return Ok(target);
+        }
+        let _lock = self.lock(&key)?;
+        if target.is_dir() {
+            return Ok(target);
+        }
+        let (dir, _alive) = files::locked_tempdir(&self.root.join("tmp"))?;
+        make(dir.path()).map_err(StepError::Step)?;
+        files::sync_filesystem(dir.path())?;
+        let parent = target.parent().expect("folders lie in a folder");
+        files::create_dirs(parent)?;
+        let dir = dir.keep();
+        fs::rename(&dir, &target).map_err(StoreError::io("renaming", &dir))?;
+        files::sync_dir(parent)?;
+        Ok(target)
+    }
+
+    /// An empty folder for a program's input and output, removed when dropped.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn scratch(&self) -> Result<Scratch, StoreError> {
+        let (dir, lock) = files::locked_tempdir(&self.root.join("tmp"))?;
+        Ok(Scratch { dir, _lock: lock })
+    }
+}
+
+/// A folder that goes when this does.
+#[derive(Debug)]
+pub struct Scratch {
+    dir: tempfile::TempDir,
+    _lock: files::Lock,
+}
+
+impl Scratch {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_made_once_and_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let store = Store::open(dir.path()).expect("store");
+        let key = Digest::of(b"folder");
+        let failed = store.folder(key, |dir| {
+            fs::write(dir.join("half"), b"").expect("write");
+            Err("no")
+        });
+        assert!(matches!(failed, Err(StepError::Step("no"))));
+        let made = store.folder::<()>(key, |dir| {
+            assert_eq!(
+                fs::read_dir(dir).expect("list").count(),
+                0,
+                "nothing is left of the failure"
+            );
+            fs::write(dir.join("whole"), b"").expect("write");
+            Ok(())
+        });
+        let found = store.folder::<()>(key, |_| panic!("made twice"));
+        assert_eq!(made.expect("made"), found.expect("found"));
+    }
+}

@@ -1,0 +1,129 @@
+//! What the host can give the machine: KVM or not, and how much memory.
+
+use std::fs::{File, read_to_string};
+use std::path::Path;
+
+use crate::appliance::Target;
+
+const MIB: u64 = 1 << 20;
+const LEAST_MEMORY: u64 = 1024 * MIB;
+
+/// What the target's CPU (Celeron G3900T: no AVX) has beyond QEMU's Westmere, and TCG can do.
+const CPU: &str = "Westmere,+movbe,+rdrand,+rdseed,+smep,+smap,+fsgsbase,+erms,+xsave,+xsaveopt,\
+    +pdpe1gb,+rdtscp,+clflushopt,+arat,+abm,+3dnowprefetch";
+
+/// How QEMU runs the guest's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accel {
+    /// By the host's CPU.
+    Kvm,
+    /// By translating them: slow, works everywhere.
+    Tcg,
+}
+
+impl Accel {
+    /// QEMU's argument.
+    pub(super) fn argument(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg,thread=multi",
+        }
+    }
+}
+
+impl std::fmt::Display for Accel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Kvm => "KVM",
+            Self::Tcg => "TCG",
+        })
+    }
+}
+
+/// The virtual twin of the target, as far as the host allows.
+#[derive(Clone, Debug)]
+pub(super) struct Hardware {
+    pub(super) accel: Accel,
+    /// QEMU's `-cpu`.
+    pub(super) cpu: String,
+    pub(super) cores: u32,
+    /// Bytes.
+    pub(super) memory: u64,
+    /// Where it differs from the target.
+    pub(super) notes: Vec<String>,
+}
+
+impl Hardware {
+    /// Looks at the host.
+    pub(super) fn new(target: &Target) -> Self {
+        let read = |path| read_to_string(path).unwrap_or_default();
+        let accel = accel(&read("/proc/cpuinfo"), Path::new("/dev/kvm"));
+        let (memory, note) = memory(target.memory, available(&read("/proc/meminfo")));
+        let mut cpu = CPU.to_owned();
+        for feature in &target.cpu_features {
+            cpu.push_str(&format!(",+{}", feature.replace('_', "-")));
+        }
+        Self { accel, cpu, cores: target.cores, memory, notes: note.into_iter().collect() }
+    }
+}
+
+/// KVM needs a CPU that says so too: a software-only /dev/kvm may open and still hang most guests.
+fn accel(cpuinfo: &str, device: &Path) -> Accel {
+    let flags = cpuinfo.lines().find_map(|line| line.strip_prefix("flags"));
+    let able = flags
+        .is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "vmx" || flag == "svm"));
+    let opens = || File::options().read(true).write(true).open(device).is_ok();
+    if able && opens() { Accel::Kvm } else { Accel::Tcg }
+}
+
+/// Bytes that can be had without swapping, from /proc/meminfo.
+fn available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+fn memory(wanted: u64, available: Option<u64>) -> (u64, Option<String>) {
+    let half = available.map_or(wanted, |bytes| bytes / 2);
+    let given = wanted.min(half.max(LEAST_MEMORY)) / MIB * MIB;
+    let note = (given < wanted).then(|| {
+        format!(
+            "the machine gets {} MiB of memory, half of what is free here; the target has {}",
+            given / MIB,
+            wanted / MIB
+        )
+    });
+    (given, note)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kvm_needs_the_cpu_and_the_device() {
+        let dir = tempfile::tempdir().expect("dir");
+        let device = dir.path().join("kvm");
+        assert_eq!(accel("flags\t: fpu vmx\n", &device), Accel::Tcg);
+        std::fs::write(&device, "").expect("device");
+        assert_eq!(accel("flags\t: fpu vmx\n", &device), Accel::Kvm);
+        assert_eq!(accel("flags\t: svm\n", &device), Accel::Kvm);
+        assert_eq!(accel("flags\t: fpu vmxnot hypervisor\n", &device), Accel::Tcg);
+        assert_eq!(accel("", &device), Accel::Tcg);
+    }
+
+    #[test]
+    fn memory_is_scaled_to_the_host() {
+        let free = available("MemTotal:  24683520 kB\nMemAvailable:    4194304 kB\n");
+        assert_eq!(free, Some(4 << 30));
+        let (bytes, note) = memory(16 << 30, free);
+        assert_eq!(bytes, 2 << 30);
+        assert!(
+            note.expect("said")
+                .contains("2048 MiB of memory, half of what is free here; the target has 16384")
+        );
+        assert_eq!(memory(16 << 30, Some(1 << 30)).0, 1 << 30);
+        assert_eq!(memory(512 << 20, Some(1 << 30)), (512 << 20, None));
+        assert_eq!(memory(1 << 30, None), (1 << 30, None));
+    }
+}

@@ -1,0 +1,132 @@
+//! Boots an image in QEMU, as a virtual twin of the target, and runs the steps of a test on it.
+//!
+//! The image is never written: the machine's disk is a larger overlay in the work folder, so that
+//! every test is a first boot. The machine reaches no network; the host reaches its ports through
+//! free ports of 127.0.0.1. The test's ssh key gets in as the systemd credential
+//! `chatimg.authorized_keys`, which only the virtual hardware's owner can give (SMBIOS type 11, see
+//! systemd(1)).
+//!
+//! A test passes when all its steps come out right *and* neither its console nor its journal
+//! shows a sign of trouble.
+
+mod console;
+mod diagnose;
+mod failure;
+mod host;
+mod http;
+mod judge;
+mod matrix;
+mod power;
+mod qemu;
+mod run;
+mod spec;
+mod spec_error;
+mod spec_file;
+mod ssh;
+mod steps;
+mod text;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use failure::{StepFailure, TestFailure};
+pub use host::Accel;
+pub use spec::{
+    Action, CreateRoom, Http, Join, Login, Read, Register, Send, Ssh, Step, TestSpec, load_test,
+};
+pub use spec_error::SpecError;
+
+use crate::appliance::{Firmware, Target};
+use crate::tools::Tools;
+
+/// What a test runs on.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    /// The disk image; only read.
+    pub disk: &'a Path,
+    /// The `vm` closure: QEMU, its firmwares, OpenSSH's client.
+    pub tools: &'a Tools,
+    /// The hardware to be imitated.
+    pub target: &'a Target,
+    /// The server's name.
+    pub domain: &'a str,
+    /// The administrator's login name.
+    pub admin: &'a str,
+    /// Where the box's sshd listens.
+    pub ssh_port: u16,
+    /// The box's open TCP ports; `ssh_port` need not be among them.
+    pub ports: &'a [u16],
+    /// The firmware to boot with.
+    pub firmware: Firmware,
+    /// A folder for the scratch disk and the logs, made if need be; of one test at a time.
+    pub work: &'a Path,
+}
+
+/// What happens while a test runs.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Something to know about this run: the machine differs from the target.
+    Note(String),
+    /// The machine was switched on.
+    PowerOn {
+        /// How QEMU runs it.
+        accel: Accel,
+        /// Bytes.
+        memory: u64,
+        /// The console's log, which can be followed.
+        log: PathBuf,
+    },
+    /// A step begins.
+    Step {
+        /// From 1.
+        number: usize,
+        /// How many there are.
+        total: usize,
+        /// Its name, or what it does.
+        title: String,
+    },
+    /// The step came out right.
+    Passed {
+        /// From 1.
+        number: usize,
+        /// How long it took.
+        took: Duration,
+    },
+}
+
+/// What a passed test found out.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// From the first power-on to the kernel's first line.
+    pub kernel: Option<Duration>,
+    /// From the first power-on to the first login over ssh.
+    pub ssh: Option<Duration>,
+    /// From the first power-on to the first Matrix message read.
+    pub message: Option<Duration>,
+    /// The whole test.
+    pub whole: Duration,
+    /// The console's log.
+    pub log: PathBuf,
+    /// How QEMU ran the machine.
+    pub accel: Accel,
+    /// The machine's memory, bytes.
+    pub memory: u64,
+    /// How the machine differed from the target.
+    pub notes: Vec<String>,
+}
+
+/// Boots the image and runs the test's steps. QEMU is gone when this returns, whatever happened.
+///
+/// # Errors
+/// A step does not come out right, the console shows trouble, the machine cannot be run, or the
+/// user interrupts.
+pub fn run(
+    spec: &TestSpec,
+    setup: &Setup<'_>,
+    events: &dyn Fn(Event),
+) -> Result<Report, TestFailure> {
+    run::Run::new(spec, setup, events)?.all()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,356 @@
+//! One QEMU process: the virtual twin of the target, on a scratch disk over the image.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use qapi::qmp;
+
+use super::diagnose::JOURNAL;
+use super::failure::TestFailure;
+use super::host::Hardware;
+use crate::appliance::Firmware;
+use crate::tools::Tools;
+
+const QEMU: &str = "usr/bin/qemu-system-x86_64";
+const QEMU_IMG: &str = "usr/bin/qemu-img";
+const OVMF_CODE: &str = "usr/share/OVMF/OVMF_CODE_4M.fd";
+const OVMF_VARS: &str = "usr/share/OVMF/OVMF_VARS_4M.fd";
+const SCRATCH: &str = "scratch.qcow2";
+const VARS: &str = "vars.fd";
+const QMP: &str = "qmp.sock";
+const PID: &str = "qemu.pid";
+const WORDS: &str = "qemu.log";
+/// The console's log, in the work folder.
+pub(super) const CONSOLE: &str = "console.log";
+/// Larger than the image, so that the data partition has to grow on first boot.
+const DISK_SIZE: u64 = 24 << 30;
+const START_TRIES: u32 = 5;
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the machine is made of.
+#[derive(Debug)]
+pub(super) struct Make<'a> {
+    pub(super) tools: &'a Tools,
+    pub(super) hardware: Hardware,
+    pub(super) firmware: Firmware,
+    /// Ports of the guest to be reached from the host.
+    pub(super) ports: &'a [u16],
+    /// One more of them.
+    pub(super) ssh_port: u16,
+    /// The folder of all its files.
+    pub(super) work: PathBuf,
+    /// A line for the administrator's authorized_keys.
+    pub(super) key: String,
+}
+
+/// A running machine. Dropping it kills QEMU.
+#[derive(Debug)]
+pub(super) struct Machine {
+    child: Child,
+    work: PathBuf,
+    /// Port of the guest → port of 127.0.0.1.
+    pub(super) ports: BTreeMap<u16, u16>,
+}
+
+/// Makes the scratch disk and the UEFI variables anew. `disk` is never written.
+pub(super) fn prepare(make: &Make<'_>, disk: &Path) -> Result<(), TestFailure> {
+    let work = &make.work;
+    end_leftover(work);
+    for name in [SCRATCH, VARS, QMP, PID, WORDS, CONSOLE, JOURNAL] {
+        match fs::remove_file(work.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let doing = format!("removing {}", work.join(name).display());
+                return Err(TestFailure::Io { doing, source: error });
+            }
+            _ => (),
+        }
+    }
+    let failed = |path: &Path| {
+        let doing = format!("opening the image {}", path.display());
+        move |source| TestFailure::Io { doing, source }
+    };
+    let disk = disk.canonicalize().map_err(failed(disk))?;
+    let size = disk.metadata().map_err(failed(&disk))?.len();
+    let size = DISK_SIZE.max(size.saturating_add(8 << 30)).to_string();
+    let fixed = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b"].map(OsString::from);
+    let args = fixed.into_iter().chain([disk.into(), SCRATCH.into(), size.into()]);
+    make.tools.run(QEMU_IMG, args, work, b"")?;
+    if make.firmware == Firmware::Uefi {
+        let from = make.tools.path(OVMF_VARS);
+        // Not fs::copy: the store's files are read-only, and that mode would come along.
+        let copied = fs::read(&from).and_then(|bytes| fs::write(work.join(VARS), bytes));
+        let doing = format!("copying {} to {}", from.display(), work.display());
+        copied.map_err(|source| TestFailure::Io { doing, source })?;
+    }
+    Ok(())
+}
+
+/// Ends a QEMU that a killed chatimg left on this work folder. Others are not touched: it must have
+/// this folder's scratch disk open.
+fn end_leftover(work: &Path) {
+    let pid = fs::read_to_string(work.join(PID)).ok();
+    let Some(pid) = pid.and_then(|text| text.trim().parse::<i32>().ok()) else { return };
+    let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return };
+    let scratch = work.join(SCRATCH).canonicalize().ok();
+    let ours = files
+        .flatten()
+        .filter_map(|file| fs::read_link(file.path()).ok())
+        .any(|open| Some(open) == scratch);
+    if ours {
+        // It may have ended by itself in between.
+        _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
+/// Removes what is large. After a failure it stays, for a look at it.
+pub(super) fn discard(make: &Make<'_>) {
+    // If it cannot be removed now, the next test in this folder will say so.
+    _ = fs::remove_file(make.work.join(SCRATCH));
+}
+
+/// QEMU's arguments; file names are relative to the work folder.
+fn arguments(make: &Make<'_>, ports: &BTreeMap<u16, u16>) -> Vec<OsString> {
+    let hardware = &make.hardware;
+    let firmware_dir = |name: &str| make.tools.path("usr/share").join(name).into_os_string();
+    let mut forwards = "user,id=n0,restrict=on".to_owned();
+    for (guest, host) in ports {
+        forwards.push_str(&format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
+    }
+    let credential = format!("io.systemd.credential:chatimg.authorized_keys={}", make.key);
+    let mut args: Vec<OsString> = Vec::new();
+    let mut add = |option: &str, value: OsString| args.extend([option.into(), value]);
+    add("-L", firmware_dir("qemu"));
+    add("-L", firmware_dir("seabios"));
+    add("-machine", "q35".into());
+    add("-accel", hardware.accel.argument().into());
+    add("-cpu", hardware.cpu.clone().into());
+    add("-smp", hardware.cores.to_string().into());
+    add("-m", format!("{}M", hardware.memory >> 20).into());
+    add("-rtc", "base=utc".into());
+    add("-display", "none".into());
+    add("-vga", "std".into());
+    add("-chardev", format!("file,id=console,path={CONSOLE},append=on").into());
+    add("-serial", "chardev:console".into());
+    add("-qmp", format!("unix:{QMP},server=on,wait=off").into());
+    add("-pidfile", PID.into());
+    let drive = "cache=writeback,discard=unmap,detect-zeroes=unmap";
+    add("-drive", format!("if=none,id=d0,file={SCRATCH},format=qcow2,{drive}").into());
+    add("-device", "ide-hd,drive=d0,bus=ide.0,serial=CHATIMG0".into());
+    add("-netdev", forwards.into());
+    // Without its boot ROM: the box does not boot from the network.
+    add("-device", "e1000e,netdev=n0,romfile=".into());
+    add("-smbios", format!("type=11,value={}", escaped(credential.as_ref())).into());
+    if make.firmware == Firmware::Uefi {
+        let code = escaped(make.tools.path(OVMF_CODE).as_os_str());
+        add("-drive", format!("if=pflash,unit=0,format=raw,readonly=on,file={code}").into());
+        add("-drive", format!("if=pflash,unit=1,format=raw,file={VARS}").into());
+    }
+    args.extend(["-nodefaults", "-no-user-config"].map(OsString::from));
+    args
+}
+
+/// QEMU's way to write a comma in a value.
+fn escaped(value: &OsStr) -> String {
+    value.to_string_lossy().replace(',', ",,")
+}
+
+impl Machine {
+    /// Switches the machine on.
+    pub(super) fn start(make: &Make<'_>) -> Result<Self, TestFailure> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match Self::try_start(make) {
+                // Somebody took a port between its choice and QEMU's start.
+                Err(TestFailure::Qemu { words, .. })
+                    if words.contains("host forwarding") && tries < START_TRIES => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn try_start(make: &Make<'_>) -> Result<Self, TestFailure> {
+        let work = make.work.clone();
+        let failed = |doing: &str| {
+            let doing = format!("{doing} in {}", work.display());
+            move |source| TestFailure::Io { doing, source }
+        };
+        let guest: BTreeSet<u16> = make.ports.iter().copied().chain([make.ssh_port]).collect();
+        let ports = free_ports(&guest).map_err(failed("choosing free ports"))?;
+        let words = File::create(work.join(WORDS)).map_err(failed("making QEMU's log"))?;
+        let mut command = make.tools.command(QEMU);
+        command
+            .args(arguments(make, &ports))
+            .current_dir(&work)
+            .env("QEMU_MODULE_DIR", make.tools.path("usr/lib/x86_64-linux-gnu/qemu"))
+            .stdout(words.try_clone().map_err(failed("making QEMU's log"))?)
+            .stderr(words);
+        let child = command.spawn().map_err(failed("starting QEMU"))?;
+        let mut machine = Self { child, work, ports };
+        let start = Instant::now();
+        loop {
+            if let Some(status) = machine.ended() {
+                return Err(machine.unwell(format!("ended with {status}")));
+            }
+            match machine.execute(&qmp::query_status {}) {
+                Ok(_) => return Ok(machine),
+                Err(_) if start.elapsed() < START_PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(error) => return Err(machine.unwell(format!("does not answer ({error})"))),
+            }
+        }
+    }
+
+    fn unwell(&self, what: String) -> TestFailure {
+        TestFailure::Qemu { what, words: self.words() }
+    }
+
+    /// The end of what QEMU said on standard error.
+    pub(super) fn words(&self) -> String {
+        let text = fs::read(self.work.join(WORDS)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let last: Vec<_> = text.lines().rev().take(5).collect();
+        if last.is_empty() {
+            return "nothing".to_owned();
+        }
+        last.into_iter().rev().collect::<Vec<_>>().join("; ")
+    }
+
+    /// How QEMU ended, if it did.
+    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Presses the power button.
+    pub(super) fn press_power(&self) -> io::Result<()> {
+        self.execute(&qmp::system_powerdown {}).map(|_| ())
+    }
+
+    /// Presses the reset button.
+    pub(super) fn press_reset(&self) -> io::Result<()> {
+        self.execute(&qmp::system_reset {}).map(|_| ())
+    }
+
+    fn execute<C: qapi::Command>(&self, command: &C) -> io::Result<C::Ok> {
+        // A socket's address has 108 bytes at most; the work folder's name may be longer.
+        let dir = File::open(&self.work)?;
+        let socket = UnixStream::connect(format!("/proc/self/fd/{}/{QMP}", dir.as_raw_fd()))?;
+        socket.set_read_timeout(Some(START_PATIENCE))?;
+        let mut reader = BufReader::new(socket.try_clone()?);
+        // qapi panics on a connection that ends before the greeting.
+        if reader.fill_buf()?.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut qmp = qapi::Qmp::new(qapi::Stream::new(reader, socket));
+        qmp.handshake()?;
+        Ok(qmp.execute(command)?)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Either may say that QEMU has ended already.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// A free port of 127.0.0.1 for each port of the guest.
+fn free_ports(guest: &BTreeSet<u16>) -> io::Result<BTreeMap<u16, u16>> {
+    let bind = |&port: &u16| Ok((port, TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?));
+    // All are held until the last is chosen, so that none is chosen twice.
+    let held: Vec<_> = guest.iter().map(bind).collect::<io::Result<_>>()?;
+    held.iter().map(|(port, listener)| Ok((*port, listener.local_addr()?.port()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use crate::tree::Tree;
+    use crate::vm::Accel;
+
+    #[test]
+    fn each_port_gets_its_own() {
+        let ports = free_ports(&BTreeSet::from([443, 80, 2222])).expect("ports");
+        assert_eq!(ports.keys().copied().collect::<Vec<_>>(), [80, 443, 2222]);
+        let hosts: BTreeSet<_> = ports.values().collect();
+        assert_eq!(hosts.len(), 3);
+    }
+
+    #[test]
+    fn the_machine_is_the_targets_twin() {
+        let dir = tempfile::tempdir().expect("dir");
+        let store = Store::open(dir.path()).expect("store");
+        let tools = Tools::unpack(&store, &Tree::new(), 0).expect("tools");
+        let mut make = Make {
+            tools: &tools,
+            hardware: Hardware {
+                accel: Accel::Tcg,
+                cpu: "Westmere,+avx".to_owned(),
+                cores: 2,
+                memory: 3 << 30,
+                notes: Vec::new(),
+            },
+            firmware: Firmware::Bios,
+            ports: &[443],
+            ssh_port: 2222,
+            work: dir.path().join("work"),
+            key: "ssh-ed25519 AAAA test".to_owned(),
+        };
+        let text = |make: &Make<'_>| {
+            let args = arguments(make, &BTreeMap::from([(443, 40001), (2222, 40002)]));
+            args.iter().map(|arg| arg.to_string_lossy() + "\n").collect::<String>()
+        };
+        let args = text(&make);
+        for part in [
+            "-accel\ntcg,thread=multi\n",
+            "-cpu\nWestmere,+avx\n",
+            "-smp\n2\n-m\n3072M\n",
+            "restrict=on,hostfwd=tcp:127.0.0.1:40001-:443,hostfwd=tcp:127.0.0.1:40002-:2222\n",
+            "type=11,value=io.systemd.credential:chatimg.authorized_keys=ssh-ed25519 AAAA test\n",
+            "-nodefaults\n",
+        ] {
+            assert!(args.contains(part), "{part}{args}");
+        }
+        assert_eq!(args.matches("netdev=n0").count(), 1);
+        assert!(!args.contains("pflash"));
+        make.firmware = Firmware::Uefi;
+        assert_eq!(text(&make).matches("pflash").count(), 2);
+        assert!(text(&make).contains("readonly=on,file="));
+    }
+
+    #[test]
+    fn commas_are_doubled() {
+        assert_eq!(escaped("a,b".as_ref()), "a,,b");
+    }
+
+    #[test]
+    fn only_a_qemu_on_this_scratch_disk_is_a_leftover() {
+        let dir = tempfile::tempdir().expect("dir");
+        end_leftover(dir.path());
+        fs::write(dir.path().join(SCRATCH), "").expect("disk");
+        let mut other = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
+        fs::write(dir.path().join(PID), other.id().to_string()).expect("pid");
+        end_leftover(dir.path());
+        assert_eq!(other.try_wait().expect("wait"), None);
+        let disk = File::open(dir.path().join(SCRATCH)).expect("disk");
+        let mut ours = std::process::Command::new("sleep");
+        let mut ours = ours.arg("60").stdin(disk).spawn().expect("sleep");
+        fs::write(dir.path().join(PID), ours.id().to_string()).expect("pid");
+        end_leftover(dir.path());
+        assert!(!ours.wait().expect("wait").success());
+        other.kill().and_then(|()| other.wait()).expect("end");
+    }
+}

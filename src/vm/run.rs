@@ -1,0 +1,397 @@
+//! A test under way: the machine, what is known so far, and how to wait.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use super::console::Console;
+use super::failure::{StepFailure, TestFailure};
+use super::host::Hardware;
+use super::judge::Mismatch;
+use super::matrix::Sessions;
+use super::qemu::{self, CONSOLE, Machine, Make};
+use super::spec::{Action, Step, TestSpec};
+use super::ssh::{Client, Output};
+use super::text::{self, Variables, shown};
+use super::{Event, Report, Setup};
+use crate::appliance::Firmware;
+use crate::interrupt;
+
+/// Between two looks at everything that is waited for.
+const TICK: Duration = Duration::from_millis(100);
+const TAIL: usize = 30;
+/// For reading the journal after the last step.
+const LAST_LOOK: Duration = Duration::from_secs(5 * 60);
+
+/// Why a step ends before its end.
+pub(super) enum Stop {
+    /// It came out wrong.
+    Wrong(Mismatch),
+    /// Its time is up.
+    Late,
+    /// It could not be carried out.
+    Failure(TestFailure),
+}
+
+impl From<Mismatch> for Stop {
+    fn from(mismatch: Mismatch) -> Self {
+        Self::Wrong(mismatch)
+    }
+}
+
+impl From<TestFailure> for Stop {
+    fn from(failure: TestFailure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+/// What one look at something that is waited for says.
+pub(super) enum Look<T> {
+    /// It is there.
+    Here(T),
+    /// It is not; this is what there is instead.
+    NotYet(String),
+}
+
+pub(super) struct Run<'a> {
+    spec: &'a TestSpec,
+    pub(super) setup: &'a Setup<'a>,
+    events: &'a dyn Fn(Event),
+    make: Make<'a>,
+    pub(super) machine: Option<Machine>,
+    /// Whether ssh has worked since the machine was started last.
+    pub(super) reachable: bool,
+    pub(super) console: Console,
+    pub(super) ssh: Client<'a>,
+    pub(super) variables: Variables,
+    pub(super) sessions: Sessions,
+    /// When the running step must have ended, and how long it had.
+    pub(super) deadline: Instant,
+    limit: Duration,
+    started: Instant,
+    pub(super) times: Times,
+}
+
+/// From the first power-on.
+#[derive(Default)]
+pub(super) struct Times {
+    kernel: Option<Duration>,
+    pub(super) ssh: Option<Duration>,
+    pub(super) message: Option<Duration>,
+}
+
+impl<'a> Run<'a> {
+    /// Prepares the machine, and does not start it yet.
+    pub(super) fn new(
+        spec: &'a TestSpec,
+        setup: &'a Setup<'a>,
+        events: &'a dyn Fn(Event),
+    ) -> Result<Self, TestFailure> {
+        let opened = fs::create_dir_all(setup.work).and_then(|()| setup.work.canonicalize());
+        let work = opened.map_err(|source| TestFailure::Io {
+            doing: format!("making the folder {}", setup.work.display()),
+            source,
+        })?;
+        let (ssh, key) = Client::new(setup.tools, work.clone(), setup.admin)?;
+        let hardware = Hardware::new(setup.target);
+        let console = Console::new(work.join(CONSOLE), spec.console_may_say.clone());
+        let make = Make {
+            tools: setup.tools,
+            hardware,
+            firmware: setup.firmware,
+            ports: setup.ports,
+            ssh_port: setup.ssh_port,
+            work,
+            key,
+        };
+        qemu::prepare(&make, setup.disk)?;
+        let variables = text::GIVEN.map(str::to_owned).into_iter().zip([
+            setup.domain.to_owned(),
+            setup.admin.to_owned(),
+            setup.ssh_port.to_string(),
+        ]);
+        let now = Instant::now();
+        Ok(Self {
+            spec,
+            setup,
+            events,
+            make,
+            machine: None,
+            reachable: false,
+            console,
+            ssh,
+            variables: variables.collect(),
+            sessions: Sessions::default(),
+            deadline: now + spec.timeout,
+            limit: spec.timeout,
+            started: now,
+            times: Times::default(),
+        })
+    }
+
+    /// Runs the test.
+    pub(super) fn all(mut self) -> Result<Report, TestFailure> {
+        for note in &self.make.hardware.notes {
+            (self.events)(Event::Note(note.clone()));
+        }
+        self.started = Instant::now();
+        self.power_on()?;
+        (self.events)(Event::PowerOn {
+            accel: self.make.hardware.accel,
+            memory: self.make.hardware.memory,
+            log: self.console.path().to_owned(),
+        });
+        let end = self.started + self.spec.timeout;
+        let total = self.spec.steps.len();
+        for (number, step) in (1..).zip(&self.spec.steps) {
+            (self.events)(Event::Step { number, total, title: step.title() });
+            let start = Instant::now();
+            self.limit = step.timeout.min(end.saturating_duration_since(start));
+            self.deadline = start + self.limit;
+            self.one(&step.action).map_err(|stop| self.failure(number, Some(step), start, stop))?;
+            (self.events)(Event::Passed { number, took: start.elapsed() });
+        }
+        let start = Instant::now();
+        self.last_look().map_err(|stop| self.failure(total + 1, None, start, stop))?;
+        qemu::discard(&self.make);
+        Ok(Report {
+            kernel: self.times.kernel,
+            ssh: self.times.ssh,
+            message: self.times.message,
+            whole: self.started.elapsed(),
+            log: self.console.path().to_owned(),
+            accel: self.make.hardware.accel,
+            memory: self.make.hardware.memory,
+            notes: self.make.hardware.notes.clone(),
+        })
+    }
+
+    fn one(&mut self, action: &Action) -> Result<(), Stop> {
+        self.check()?;
+        self.perform(action)?;
+        self.check()
+    }
+
+    /// Searches the journal, stops the machine and reads its last words.
+    fn last_look(&mut self) -> Result<(), Stop> {
+        self.limit = LAST_LOOK;
+        self.deadline = Instant::now() + self.limit;
+        self.look_at_journal()?;
+        self.check()?;
+        self.machine = None;
+        self.check()?;
+        self.console.last_words().map_or(Ok(()), |trouble| Err(trouble.into()))
+    }
+
+    fn failure(
+        &mut self,
+        number: usize,
+        step: Option<&Step>,
+        start: Instant,
+        stop: Stop,
+    ) -> TestFailure {
+        let wrong = match stop {
+            Stop::Wrong(mismatch) => mismatch,
+            Stop::Late => Mismatch::new("an end of this step", self.late("it was still under way")),
+            Stop::Failure(failure) => return failure,
+        };
+        let (after, tail) = (start.elapsed(), self.console.tail(TAIL));
+        let diagnosis = self.diagnose();
+        TestFailure::Step(Box::new(StepFailure {
+            test: self.spec.name.clone(),
+            firmware: match self.setup.firmware {
+                Firmware::Bios => "bios",
+                Firmware::Uefi => "uefi",
+            },
+            number,
+            total: self.spec.steps.len(),
+            title: step.map_or_else(String::new, Step::title),
+            after,
+            expected: wrong.expected,
+            got: wrong.got,
+            tail,
+            units: diagnosis.units,
+            journal: diagnosis.journal,
+            log: self.console.path().to_owned(),
+        }))
+    }
+
+    fn late(&self, state: &str) -> String {
+        format!("{state}, when its time ({}) was up", shown(self.limit))
+    }
+
+    /// Switches the machine on.
+    pub(super) fn power_on(&mut self) -> Result<(), TestFailure> {
+        self.new_boot();
+        self.machine = Some(Machine::start(&self.make)?);
+        Ok(())
+    }
+
+    /// From here on, what was seen before does not count.
+    pub(super) fn new_boot(&mut self) {
+        self.console.new_boot();
+        self.reachable = false;
+    }
+
+    /// The machine's ports on this host.
+    pub(super) fn ports(&self) -> Result<BTreeMap<u16, u16>, Stop> {
+        let off = || Mismatch::new("a running machine", "it is off: a power-on step is missing");
+        Ok(self.machine.as_ref().ok_or_else(off)?.ports.clone())
+    }
+
+    /// Whether all is well: nobody interrupts, the console is clean, QEMU runs, there is time left.
+    pub(super) fn check(&mut self) -> Result<(), Stop> {
+        if interrupt::requested() {
+            return Err(TestFailure::Interrupted.into());
+        }
+        self.look_at_console()?;
+        if let Some(machine) = &mut self.machine
+            && let Some(status) = machine.ended()
+        {
+            let words = machine.words();
+            if status.signal().is_some() {
+                return Err(TestFailure::Crashed { status, words }.into());
+            }
+            let got = format!("it ended ({status}); QEMU said: {words}");
+            self.look_at_console()?;
+            return Err(Mismatch::new("a running machine", got).into());
+        }
+        if Instant::now() >= self.deadline { Err(Stop::Late) } else { Ok(()) }
+    }
+
+    /// Reads the console on.
+    pub(super) fn look_at_console(&mut self) -> Result<(), Stop> {
+        let trouble = self.console.poll().map_err(|source| TestFailure::Io {
+            doing: format!("reading the console's log {}", self.console.path().display()),
+            source,
+        })?;
+        if self.times.kernel.is_none() && self.console.says("Linux version") {
+            self.times.kernel = Some(self.since_start());
+        }
+        trouble.map_or(Ok(()), |trouble| Err(trouble.into()))
+    }
+
+    pub(super) fn since_start(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Lets `length` pass, attentively.
+    pub(super) fn pause(&mut self, length: Duration) -> Result<(), Stop> {
+        let end = Instant::now() + length;
+        loop {
+            self.check()?;
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            std::thread::sleep(left.min(TICK));
+        }
+    }
+
+    /// Looks every `interval` until what is waited for is here.
+    pub(super) fn until<T>(
+        &mut self,
+        awaited: &str,
+        interval: Duration,
+        mut look: impl FnMut(&mut Self) -> Result<Look<T>, Stop>,
+    ) -> Result<T, Stop> {
+        let mut last = String::from("nothing yet");
+        loop {
+            let result = look(self).and_then(|look| {
+                if let Look::NotYet(state) = look {
+                    last = state;
+                    self.pause(interval)?;
+                    return Ok(None);
+                }
+                Ok(Some(look))
+            });
+            match result {
+                Ok(Some(Look::Here(found))) => return Ok(found),
+                Ok(_) => (),
+                Err(Stop::Late) => return Err(Mismatch::new(awaited, self.late(&last)).into()),
+                Err(stop) => return Err(stop),
+            }
+        }
+    }
+
+    /// Does something that blocks in a thread of its own, attentively. When this gives up,
+    /// that goes on until its own time is up.
+    pub(super) fn aside<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Stop> {
+        let (sender, receiver) = channel();
+        // Nobody listens any more when the step was given up.
+        std::thread::spawn(move || _ = sender.send(work()));
+        loop {
+            match receiver.recv_timeout(TICK) {
+                Ok(result) => return Ok(result),
+                Err(RecvTimeoutError::Timeout) => self.check()?,
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Mismatch::new("an answer", "chatimg's own failure").into());
+                }
+            }
+        }
+    }
+
+    /// Runs a command on the box; `None` if it did not end within `limit`.
+    pub(super) fn command(
+        &mut self,
+        command: &str,
+        limit: Option<Duration>,
+    ) -> Result<Option<Output>, Stop> {
+        let port = self.ssh_port()?;
+        let running = self.ssh.start(port, command);
+        self.wait(running, limit)
+    }
+
+    /// The port of sshd on this host.
+    pub(super) fn ssh_port(&self) -> Result<u16, Stop> {
+        let ports = self.ports()?;
+        Ok(*ports.get(&self.setup.ssh_port).expect("the machine forwards sshd's port"))
+    }
+
+    /// Waits for an ssh client's end.
+    pub(super) fn wait(
+        &mut self,
+        running: std::io::Result<super::ssh::Running>,
+        limit: Option<Duration>,
+    ) -> Result<Option<Output>, Stop> {
+        let failed = |source| TestFailure::Io { doing: "running ssh".to_owned(), source };
+        let start = Instant::now();
+        let mut running = running.map_err(failed)?;
+        loop {
+            if let Some(output) = running.poll().map_err(failed)? {
+                return Ok(Some(output));
+            }
+            if limit.is_some_and(|limit| start.elapsed() >= limit) {
+                return Ok(None);
+            }
+            self.pause(TICK / 2)?;
+        }
+    }
+
+    /// `text` with its variables filled in.
+    pub(super) fn fill(&self, text: &str) -> Result<String, Stop> {
+        text::fill(text, &self.variables).map_err(|name| {
+            let got = "nothing: no step before this one saved it";
+            Mismatch::new(format!("a value of the variable '{name}'"), got).into()
+        })
+    }
+
+    /// Keeps a value for later steps.
+    pub(super) fn save(&mut self, name: Option<&str>, value: &str) {
+        if let Some(name) = name {
+            self.variables.insert(name.to_owned(), value.to_owned());
+        }
+    }
+}
+
+impl From<super::console::Trouble> for Stop {
+    fn from(trouble: super::console::Trouble) -> Self {
+        let got = format!("\"{}\": {}", trouble.line.trim(), trouble.why);
+        Mismatch::new("a console and a journal without signs of trouble", got).into()
+    }
+}

@@ -1,0 +1,246 @@
+//! A test: what to do with a booted machine, and what must come of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::spec_error::SpecError;
+use super::spec_file;
+use super::text::shortened;
+use crate::appliance::Firmware;
+use crate::diagnostic::Fault;
+
+/// A test, as its file in `qemu-tests/` says it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TestSpec {
+    /// The file's name without `.toml`.
+    pub name: String,
+    /// What it is about, in a sentence.
+    pub description: String,
+    /// Firmwares to run it on; all of the target's if this is `None`.
+    pub firmware: Option<BTreeSet<Firmware>>,
+    /// For all steps together.
+    pub timeout: Duration,
+    /// Lines of the console with one of these words are no sign of trouble.
+    pub console_may_say: Vec<String>,
+    /// In order.
+    pub steps: Vec<Step>,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// What it is called in reports, if it has a name of its own.
+    pub name: Option<String>,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// What it does.
+    pub action: Action,
+}
+
+/// What a step does. Strings may hold `{{variables}}`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Waits until these words stand on the console, since the machine was started last.
+    WaitConsole(String),
+    /// Waits until the administrator can log in.
+    WaitSsh,
+    /// Runs a command as the administrator.
+    Ssh(Ssh),
+    /// Asks the server which ways to log in it offers to whom has no key.
+    SshAuthMethods(Vec<String>),
+    /// GET.
+    Http(Http),
+    /// Makes a Matrix user, over ssh.
+    Register(Register),
+    /// Logs a Matrix user in; later steps act in this session.
+    Login(Login),
+    /// Makes a room.
+    CreateRoom(CreateRoom),
+    /// Joins a room.
+    Join(Join),
+    /// Sends a text message.
+    Send(Send),
+    /// Waits until a text message arrives.
+    Read(Read),
+    /// Restarts the system in order, waits for ssh.
+    Reboot,
+    /// Stops the machine dead, starts it again.
+    PowerCut,
+    /// Presses the power button, waits until the machine is off.
+    PowerOff,
+    /// Starts the machine that [`Action::PowerOff`] stopped.
+    PowerOn,
+    /// Presses the reset button.
+    Reset,
+    /// Waits.
+    Sleep(Duration),
+}
+
+/// A command on the box, and what must come of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ssh {
+    /// For the administrator's login shell.
+    pub command: String,
+    /// Exit status.
+    pub exit: i32,
+    /// All of standard output, but for white space around it.
+    pub stdout: Option<String>,
+    /// A part of standard output.
+    pub contains: Option<String>,
+    /// No part of standard output.
+    pub lacks: Option<String>,
+    /// The variable that standard output goes to.
+    pub save: Option<String>,
+    /// Whether to try again until it comes out right.
+    pub eventually: bool,
+}
+
+/// A GET from outside, and what must come of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Http {
+    /// Any host name; it is the box that is asked.
+    pub url: String,
+    /// HTTP status.
+    pub status: u16,
+    /// JSON pointer (RFC 6901) → value. A string also matches a value that is written so in JSON.
+    pub json: BTreeMap<String, Value>,
+    /// A part of the body.
+    pub contains: Option<String>,
+    /// The variable that the body goes to, or the part of it that `save_json` points to.
+    pub save: Option<String>,
+    /// A JSON pointer.
+    pub save_json: Option<String>,
+    /// Whether to try again until it comes out right.
+    pub eventually: bool,
+}
+
+/// A user to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Register {
+    /// Name without domain.
+    pub user: String,
+    /// Password.
+    pub password: String,
+    /// Whether it may use the admin API.
+    #[serde(default)]
+    pub admin: bool,
+}
+
+/// A login.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Login {
+    /// Name without domain.
+    pub user: String,
+    /// Password.
+    pub password: String,
+}
+
+/// A room to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CreateRoom {
+    /// By whom.
+    #[serde(rename = "as")]
+    pub by: String,
+    /// Users to invite: names without domain.
+    #[serde(default)]
+    pub invite: Vec<String>,
+    /// Local part of an alias.
+    pub alias: Option<String>,
+    /// The variable that the room's id goes to.
+    pub save: Option<String>,
+}
+
+/// A room to be joined.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Join {
+    /// By whom.
+    #[serde(rename = "as")]
+    pub by: String,
+    /// Id or alias.
+    pub room: String,
+}
+
+/// A message to be sent.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Send {
+    /// By whom.
+    #[serde(rename = "as")]
+    pub by: String,
+    /// Id.
+    pub room: String,
+    /// Text.
+    pub body: String,
+    /// The variable that the event's id goes to.
+    pub save: Option<String>,
+}
+
+/// A message to be waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Read {
+    /// By whom.
+    #[serde(rename = "as")]
+    pub by: String,
+    /// Id.
+    pub room: String,
+    /// Text, exact.
+    pub body: String,
+}
+
+impl Step {
+    /// Its name, or what it does.
+    pub fn title(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.action.to_string())
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WaitConsole(words) => write!(f, "wait-console \"{words}\""),
+            Self::WaitSsh => f.write_str("wait-ssh"),
+            Self::Ssh(ssh) => write!(f, "ssh \"{}\"", shortened(&ssh.command, 60)),
+            Self::SshAuthMethods(methods) => write!(f, "ssh-auth-methods {}", methods.join(", ")),
+            Self::Http(http) => write!(f, "http {}", http.url),
+            Self::Register(register) => write!(f, "matrix-register {}", register.user),
+            Self::Login(login) => write!(f, "matrix-login {}", login.user),
+            Self::CreateRoom(room) => write!(f, "matrix-create-room as {}", room.by),
+            Self::Join(join) => write!(f, "matrix-join as {}", join.by),
+            Self::Send(send) => write!(f, "matrix-send as {}", send.by),
+            Self::Read(read) => write!(f, "matrix-read as {}", read.by),
+            Self::Reboot => f.write_str("reboot"),
+            Self::PowerCut => f.write_str("power-cut"),
+            Self::PowerOff => f.write_str("power-off"),
+            Self::PowerOn => f.write_str("power-on"),
+            Self::Reset => f.write_str("reset"),
+            Self::Sleep(_) => f.write_str("sleep"),
+        }
+    }
+}
+
+/// Reads a test.
+///
+/// # Errors
+/// It cannot be read, or says something that a test cannot say; the error shows where.
+pub fn load_test(path: &Path) -> Result<TestSpec, SpecError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| SpecError::Read { path: path.to_owned(), source })?;
+    parse(path, &text)
+}
+
+/// Reads the test that is `text`; `path` gives its name.
+pub(super) fn parse(path: &Path, text: &str) -> Result<TestSpec, SpecError> {
+    let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into());
+    let wrong = |fault: Fault| SpecError::Wrong(Box::new(fault.at(path, text)));
+    spec_file::check(text).and_then(|()| spec_file::read(name, text)).map_err(wrong)
+}

@@ -1,0 +1,311 @@
+//! The TOML of a test: which keys go together (checked on the document, where every key has its
+//! place), then the types of their values (checked by serde).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::spec::{
+    Action, CreateRoom, Http, Join, Login, Read, Register, Send, Ssh, Step, TestSpec,
+};
+use super::text::{self, GIVEN};
+use crate::appliance::Firmware;
+use crate::diagnostic::Fault;
+
+const TOP: [&str; 5] = ["description", "firmware", "timeout", "console-may-say", "step"];
+const COMMON: [&str; 2] = ["name", "timeout"];
+const TEST_TIMEOUT: Duration = Duration::from_secs(45 * 60);
+/// TCG on a loaded machine takes five minutes to boot.
+const STEP_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+
+/// Every action, with the keys that belong to it alone.
+const ACTIONS: [(&str, &[&str]); 17] = [
+    ("wait-console", &[]),
+    ("wait-ssh", &[]),
+    (
+        "ssh",
+        &["expect-exit", "expect-stdout", "stdout-contains", "stdout-lacks", "save", "eventually"],
+    ),
+    ("ssh-auth-methods", &[]),
+    ("http", &["expect-status", "expect-json", "body-contains", "save", "save-json", "eventually"]),
+    ("matrix-register", &[]),
+    ("matrix-login", &[]),
+    ("matrix-create-room", &[]),
+    ("matrix-join", &[]),
+    ("matrix-send", &[]),
+    ("matrix-read", &[]),
+    ("reboot", &[]),
+    ("power-cut", &[]),
+    ("power-off", &[]),
+    ("power-on", &[]),
+    ("reset", &[]),
+    ("sleep", &[]),
+];
+
+type Table<'a> = DeTable<'a>;
+
+/// Checks the document's keys and variables.
+pub(super) fn check(text: &str) -> Result<(), Fault> {
+    let document = DeTable::parse(text).map_err(|error| Fault::from_toml(&error))?;
+    let top = document.get_ref();
+    for key in top.keys() {
+        if !TOP.contains(&&**key.get_ref()) {
+            let known = TOP.into_iter();
+            return Err(Fault::unknown(key.span(), "key", key.get_ref(), known));
+        }
+    }
+    let steps = top.iter().find(|(key, _)| **key.get_ref() == *"step");
+    let Some((key, value)) = steps else {
+        return Err(Fault::new(0..0, "the test has no steps").hint("add a [[step]]"));
+    };
+    let DeValue::Array(steps) = value.get_ref() else {
+        return Err(Fault::new(key.span(), "'step' is not a list").hint("write [[step]]"));
+    };
+    let mut variables: Vec<&str> = GIVEN.into();
+    for step in steps.iter() {
+        let DeValue::Table(table) = step.get_ref() else {
+            return Err(Fault::new(step.span(), "a step is a table").hint("write [[step]]"));
+        };
+        check_step(step.span(), table)?;
+        check_strings(step, &variables)?;
+        saved(table, &mut variables)?;
+    }
+    Ok(())
+}
+
+/// One action, and only keys that belong to it.
+fn check_step(span: std::ops::Range<usize>, step: &Table<'_>) -> Result<(), Fault> {
+    let names = || ACTIONS.into_iter().map(|(name, _)| name);
+    let mut keys: Vec<_> = step.keys().collect();
+    keys.sort_by_key(|key| key.span().start);
+    let mut found: Option<(&str, &[&str])> = None;
+    for key in &keys {
+        let Some(action) = ACTIONS.into_iter().find(|(name, _)| name == key.get_ref()) else {
+            continue;
+        };
+        if let Some((first, _)) = found {
+            let message = format!("a step does one thing; this one has '{first}' already");
+            return Err(Fault::new(key.span(), message).hint("make two steps of it"));
+        }
+        found = Some(action);
+    }
+    let known = found.map_or(&[][..], |(_, keys)| keys);
+    for key in keys {
+        let name = &**key.get_ref();
+        let is_action = found.is_some_and(|(action, _)| action == name);
+        if is_action || COMMON.contains(&name) || known.contains(&name) {
+            continue;
+        }
+        let owners: Vec<_> =
+            ACTIONS.iter().filter(|(_, keys)| keys.contains(&name)).map(|(own, _)| *own).collect();
+        return Err(match (found, &owners[..]) {
+            (Some((action, _)), [_, ..]) => {
+                let message = format!("'{name}' does not go with '{action}'");
+                Fault::new(key.span(), message).hint(format!("it goes with {}", owners.join(", ")))
+            }
+            (None, [_, ..]) => continue,
+            (_, []) => {
+                let known = names().chain(COMMON).chain(known.iter().copied());
+                Fault::unknown(key.span(), "key", name, known)
+            }
+        });
+    }
+    match found {
+        Some(_) => Ok(()),
+        None => {
+            let actions = names().collect::<Vec<_>>().join(", ");
+            Err(Fault::new(span, "this step does nothing")
+                .hint(format!("give it one of {actions}")))
+        }
+    }
+}
+
+/// Every variable that a string uses is there by then.
+fn check_strings(value: &Spanned<DeValue<'_>>, variables: &[&str]) -> Result<(), Fault> {
+    match value.get_ref() {
+        DeValue::String(text) => match text::names(text).find(|name| !variables.contains(name)) {
+            Some(name) => {
+                let known = variables.iter().copied();
+                Err(Fault::unknown(value.span(), "variable here", name, known))
+            }
+            None => Ok(()),
+        },
+        DeValue::Array(items) => items.iter().try_for_each(|item| check_strings(item, variables)),
+        DeValue::Table(table) => table.values().try_for_each(|item| check_strings(item, variables)),
+        _ => Ok(()),
+    }
+}
+
+/// Adds the variables that a step saves.
+fn saved<'a>(step: &'a Table<'_>, variables: &mut Vec<&'a str>) -> Result<(), Fault> {
+    for (key, value) in step.iter() {
+        match value.get_ref() {
+            DeValue::Table(inner) => saved(inner, variables)?,
+            DeValue::String(name) if **key.get_ref() == *"save" => {
+                if GIVEN.contains(&&**name) || !text::is_variable(name) {
+                    let message = format!("'{name}' cannot be a variable's name");
+                    let hint = format!("small letters, digits and _; not {}", GIVEN.join(", "));
+                    return Err(Fault::new(value.span(), message).hint(hint));
+                }
+                variables.push(name);
+            }
+            _ => (),
+        }
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct File {
+    description: String,
+    firmware: Option<Vec<FirmwareName>>,
+    timeout: Option<Length>,
+    #[serde(default)]
+    console_may_say: Vec<String>,
+    step: Vec<FileStep>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum FirmwareName {
+    Bios,
+    Uefi,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct FileStep {
+    name: Option<String>,
+    timeout: Option<Length>,
+    save: Option<String>,
+    #[serde(default)]
+    eventually: bool,
+    wait_console: Option<String>,
+    wait_ssh: Option<Yes>,
+    ssh: Option<String>,
+    #[serde(default)]
+    expect_exit: i32,
+    expect_stdout: Option<String>,
+    stdout_contains: Option<String>,
+    stdout_lacks: Option<String>,
+    ssh_auth_methods: Option<Vec<String>>,
+    http: Option<String>,
+    expect_status: Option<u16>,
+    #[serde(default)]
+    expect_json: BTreeMap<String, Value>,
+    body_contains: Option<String>,
+    save_json: Option<String>,
+    matrix_register: Option<Register>,
+    matrix_login: Option<Login>,
+    matrix_create_room: Option<CreateRoom>,
+    matrix_join: Option<Join>,
+    matrix_send: Option<Send>,
+    matrix_read: Option<Read>,
+    reboot: Option<Yes>,
+    power_cut: Option<Yes>,
+    power_off: Option<Yes>,
+    power_on: Option<Yes>,
+    reset: Option<Yes>,
+    sleep: Option<Length>,
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Length(Duration);
+
+impl TryFrom<String> for Length {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = || format!("'{text}' is no duration: write \"90 s\", \"15 min\", \"1 h\"");
+        text::duration(&text).map(Self).ok_or_else(wrong)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "bool")]
+struct Yes;
+
+impl TryFrom<bool> for Yes {
+    type Error = &'static str;
+
+    fn try_from(value: bool) -> Result<Self, &'static str> {
+        if value { Ok(Self) } else { Err("only true makes sense here: leave the step out instead") }
+    }
+}
+
+/// Reads a document that [`check`] found right.
+pub(super) fn read(name: String, text: &str) -> Result<TestSpec, Fault> {
+    let file: File = toml::from_str(text).map_err(|error| Fault::from_toml(&error))?;
+    let firmware = file.firmware.map(|names| {
+        let firmware = |name| match name {
+            FirmwareName::Bios => Firmware::Bios,
+            FirmwareName::Uefi => Firmware::Uefi,
+        };
+        names.into_iter().map(firmware).collect()
+    });
+    let steps = file.step.into_iter().map(FileStep::step).collect();
+    Ok(TestSpec {
+        name,
+        description: file.description,
+        firmware,
+        timeout: file.timeout.map_or(TEST_TIMEOUT, |length| length.0),
+        console_may_say: file.console_may_say,
+        steps,
+    })
+}
+
+impl FileStep {
+    fn step(self) -> Step {
+        let name = self.name.clone();
+        let timeout = self.timeout.as_ref().map_or(STEP_TIMEOUT, |length| length.0);
+        Step { name, timeout, action: self.action() }
+    }
+
+    fn action(self) -> Action {
+        let (save, eventually) = (self.save, self.eventually);
+        let ssh = |command| Ssh {
+            command,
+            exit: self.expect_exit,
+            stdout: self.expect_stdout,
+            contains: self.stdout_contains,
+            lacks: self.stdout_lacks,
+            save: save.clone(),
+            eventually,
+        };
+        let http = |url| Http {
+            url,
+            status: self.expect_status.unwrap_or(200),
+            json: self.expect_json,
+            contains: self.body_contains,
+            save: save.clone(),
+            save_json: self.save_json,
+            eventually,
+        };
+        let is = |action| move |Yes| action;
+        self.wait_console
+            .map(Action::WaitConsole)
+            .or(self.wait_ssh.map(is(Action::WaitSsh)))
+            .or(self.ssh.map(ssh).map(Action::Ssh))
+            .or(self.ssh_auth_methods.map(Action::SshAuthMethods))
+            .or(self.http.map(http).map(Action::Http))
+            .or(self.matrix_register.map(Action::Register))
+            .or(self.matrix_login.map(Action::Login))
+            .or(self.matrix_create_room.map(Action::CreateRoom))
+            .or(self.matrix_join.map(Action::Join))
+            .or(self.matrix_send.map(Action::Send))
+            .or(self.matrix_read.map(Action::Read))
+            .or(self.reboot.map(is(Action::Reboot)))
+            .or(self.power_cut.map(is(Action::PowerCut)))
+            .or(self.power_off.map(is(Action::PowerOff)))
+            .or(self.power_on.map(is(Action::PowerOn)))
+            .or(self.reset.map(is(Action::Reset)))
+            .or(self.sleep.map(|length| Action::Sleep(length.0)))
+            .expect("check() saw that there is an action")
+    }
+}

@@ -1,0 +1,162 @@
+//! The administrator's way in: OpenSSH of the tools closure with a key made for this test.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+
+use super::failure::TestFailure;
+use crate::tools::Tools;
+
+const KEY: &str = "id";
+const KNOWN: &str = "known_hosts";
+
+/// Who logs in, and how.
+#[derive(Debug)]
+pub(super) struct Client<'a> {
+    tools: &'a Tools,
+    work: PathBuf,
+    user: String,
+}
+
+/// A command that runs over ssh.
+#[derive(Debug)]
+pub(super) struct Running {
+    child: Child,
+    stdout: Option<JoinHandle<Vec<u8>>>,
+    stderr: Option<JoinHandle<Vec<u8>>>,
+}
+
+/// How a command over ssh ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Output {
+    /// Exit status; -1 if a signal ended it. 255 is also ssh's own failure.
+    pub(super) exit: i32,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
+}
+
+impl<'a> Client<'a> {
+    /// Makes a key pair in `work`. Gives back the public half's line too.
+    pub(super) fn new(
+        tools: &'a Tools,
+        work: PathBuf,
+        user: &str,
+    ) -> Result<(Self, String), TestFailure> {
+        let failed = |doing: &str, name: &str| {
+            let doing = format!("{doing} {}", work.join(name).display());
+            move |source| TestFailure::Io { doing, source }
+        };
+        for name in [KEY, "id.pub", KNOWN] {
+            match std::fs::remove_file(work.join(name)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(failed("removing", name)(error));
+                }
+                _ => (),
+            }
+        }
+        let args = ["-q", "-t", "ed25519", "-N", "", "-C", "chatimg-test", "-f", KEY];
+        tools.run("usr/bin/ssh-keygen", args, &work, b"")?;
+        let public = std::fs::read_to_string(work.join("id.pub"));
+        let public = public.map_err(failed("reading", "id.pub"))?.trim().to_owned();
+        Ok((Self { tools, work, user: user.to_owned() }, public))
+    }
+
+    fn client(&self, port: u16) -> Command {
+        let mut ssh = self.tools.command("usr/bin/ssh");
+        ssh.current_dir(&self.work).args(["-F", "none", "-p", &port.to_string(), "-l", &self.user]);
+        // The port on this host changes with every start, the box's key must not: hence the alias.
+        for option in [
+            "HostKeyAlias=box",
+            "UserKnownHostsFile=known_hosts",
+            "GlobalKnownHostsFile=/dev/null",
+            "StrictHostKeyChecking=accept-new",
+            "UpdateHostKeys=no",
+            "BatchMode=yes",
+            "IdentitiesOnly=yes",
+            "IdentityAgent=none",
+            "ConnectTimeout=60",
+            "ServerAliveInterval=15",
+            "ServerAliveCountMax=20",
+            "LogLevel=ERROR",
+        ] {
+            ssh.args(["-o", option]);
+        }
+        ssh.stdout(Stdio::piped()).stderr(Stdio::piped());
+        ssh
+    }
+
+    /// Starts a shell command on the box.
+    pub(super) fn start(&self, port: u16, command: &str) -> std::io::Result<Running> {
+        let mut ssh = self.client(port);
+        ssh.args(["-i", KEY, "--", "127.0.0.1", command]);
+        Running::new(&mut ssh)
+    }
+
+    /// Starts a login without any proof, which tells what proofs would be taken.
+    pub(super) fn start_bare(&self, port: u16) -> std::io::Result<Running> {
+        let mut ssh = self.client(port);
+        ssh.args(["-o", "PreferredAuthentications=none", "--", "127.0.0.1", "true"]);
+        Running::new(&mut ssh)
+    }
+}
+
+impl Running {
+    fn new(command: &mut Command) -> std::io::Result<Self> {
+        let mut child = command.spawn()?;
+        let stdout = child.stdout.take().map(collect);
+        let stderr = child.stderr.take().map(collect);
+        Ok(Self { child, stdout, stderr })
+    }
+
+    /// What came of it, if it has ended.
+    pub(super) fn poll(&mut self) -> std::io::Result<Option<Output>> {
+        let Some(status) = self.child.try_wait()? else { return Ok(None) };
+        Ok(Some(self.output(status)))
+    }
+
+    fn output(&mut self, status: ExitStatus) -> Output {
+        let text = |handle: Option<JoinHandle<Vec<u8>>>| {
+            let bytes = handle.and_then(|handle| handle.join().ok()).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let (stdout, stderr) = (text(self.stdout.take()), text(self.stderr.take()));
+        Output { exit: status.code().unwrap_or(-1), stdout, stderr }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What came before an error is still worth showing.
+        _ = pipe.read_to_end(&mut bytes);
+        bytes
+    })
+}
+
+/// The ways to log in that ssh names when it is turned away: "Permission denied (publickey)."
+pub(super) fn auth_methods(stderr: &str) -> Option<Vec<String>> {
+    let (_, tail) = stderr.rsplit_once("Permission denied (")?;
+    let (methods, _) = tail.split_once(')')?;
+    Some(methods.split(',').map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ways_to_log_in_are_read() {
+        let denied = "admin@127.0.0.1: Permission denied (publickey,password).\n";
+        assert_eq!(auth_methods(denied).expect("methods"), ["publickey", "password"]);
+        assert_eq!(auth_methods("Connection refused"), None);
+    }
+}

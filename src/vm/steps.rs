@@ -1,0 +1,183 @@
+//! What steps do, but for power and Matrix.
+
+use std::io::Read;
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::Duration;
+
+use reqwest::Url;
+use serde_json::Value;
+
+use super::http::{Answer, Request};
+use super::judge::{self, Mismatch};
+use super::run::{Look, Run, Stop};
+use super::spec::{Action, Http, Ssh};
+use super::ssh::{Output, auth_methods};
+
+const INTERVAL: Duration = Duration::from_secs(2);
+/// A login that takes longer will not come about: the box may have been switched off.
+const LOGIN_LIMIT: Duration = Duration::from_secs(120);
+
+impl Run<'_> {
+    /// Does what a step says.
+    pub(super) fn perform(&mut self, action: &Action) -> Result<(), Stop> {
+        match action {
+            Action::WaitConsole(words) => self.wait_console(words),
+            Action::WaitSsh => self.wait_ssh().map(|_| ()),
+            Action::Ssh(ssh) => self.ssh(ssh),
+            Action::SshAuthMethods(wanted) => self.ssh_auth_methods(wanted),
+            Action::Http(http) => self.http(http),
+            Action::Register(register) => self.matrix_register(register),
+            Action::Login(login) => self.matrix_login(login),
+            Action::CreateRoom(room) => self.matrix_create_room(room),
+            Action::Join(join) => self.matrix_join(join),
+            Action::Send(send) => self.matrix_send(send),
+            Action::Read(read) => self.matrix_read(read),
+            Action::Reboot => self.reboot(),
+            Action::PowerCut => self.power_cut(),
+            Action::PowerOff => self.power_off(),
+            Action::PowerOn => self.switch_on(),
+            Action::Reset => self.reset(),
+            Action::Sleep(length) => self.pause(*length),
+        }
+    }
+
+    fn wait_console(&mut self, words: &str) -> Result<(), Stop> {
+        let words = self.fill(words)?;
+        self.until(&format!("\"{words}\" on the console"), INTERVAL / 10, |run| {
+            let says = run.console.says(&words);
+            Ok(if says { Look::Here(()) } else { Look::NotYet("no such line".to_owned()) })
+        })
+    }
+
+    /// Waits until the administrator gets in. Gives back the id of the running boot.
+    pub(super) fn wait_ssh(&mut self) -> Result<String, Stop> {
+        let boot = self.until("a login over ssh", INTERVAL, |run| {
+            let port = run.ssh_port()?;
+            // A failed login has the server punish this address for a while; so it is asked first.
+            if let Err(error) = run.aside(move || greeting(port))? {
+                return Ok(Look::NotYet(format!("no server there yet ({error})")));
+            }
+            let command = "cat /proc/sys/kernel/random/boot_id";
+            Ok(match run.command(command, Some(LOGIN_LIMIT))? {
+                Some(Output { exit: 0, stdout, .. }) => Look::Here(stdout.trim().to_owned()),
+                Some(output) => Look::NotYet(format!("ssh said: {}", output.stderr.trim())),
+                None => Look::NotYet("a login that did not come about".to_owned()),
+            })
+        })?;
+        self.reachable = true;
+        let since = self.since_start();
+        self.times.ssh.get_or_insert(since);
+        Ok(boot)
+    }
+
+    fn ssh(&mut self, step: &Ssh) -> Result<(), Stop> {
+        let fill = |text: &Option<String>| text.as_ref().map(|text| self.fill(text)).transpose();
+        let step = Ssh {
+            command: self.fill(&step.command)?,
+            stdout: fill(&step.stdout)?,
+            contains: fill(&step.contains)?,
+            lacks: fill(&step.lacks)?,
+            ..step.clone()
+        };
+        let attempt = |run: &mut Self| {
+            let output = run.command(&step.command, None)?.ok_or(Stop::Late)?;
+            Ok(judge::command(&step, &output).map(|()| output.stdout.trim().to_owned()))
+        };
+        let stdout = self.attempts(step.eventually, attempt)?;
+        self.save(step.save.as_deref(), &stdout);
+        Ok(())
+    }
+
+    /// Once, or until it comes out right.
+    fn attempts<T>(
+        &mut self,
+        eventually: bool,
+        mut attempt: impl FnMut(&mut Self) -> Result<Result<T, Mismatch>, Stop>,
+    ) -> Result<T, Stop> {
+        let mut expected = String::from("an answer");
+        let result = self.until("", INTERVAL, |run| match attempt(run)? {
+            Ok(result) => Ok(Look::Here(result)),
+            Err(mismatch) if eventually => {
+                expected = mismatch.expected;
+                Ok(Look::NotYet(mismatch.got))
+            }
+            Err(mismatch) => Err(mismatch.into()),
+        });
+        result.map_err(|stop| match stop {
+            Stop::Wrong(Mismatch { expected: none, got }) if none.is_empty() => {
+                Mismatch { expected, got }.into()
+            }
+            stop => stop,
+        })
+    }
+
+    fn ssh_auth_methods(&mut self, wanted: &[String]) -> Result<(), Stop> {
+        let port = self.ssh_port()?;
+        let running = self.ssh.start_bare(port);
+        let output = self.wait(running, None)?.ok_or(Stop::Late)?;
+        let expected = format!("a server that offers {}", wanted.join(", "));
+        match auth_methods(&output.stderr) {
+            Some(methods) if methods == wanted => Ok(()),
+            Some(methods) => Err(Mismatch::new(expected, methods.join(", ")).into()),
+            None => {
+                let got = format!("exit status {}: {}", output.exit, output.stderr.trim());
+                Err(Mismatch::new(expected, got).into())
+            }
+        }
+    }
+
+    fn http(&mut self, step: &Http) -> Result<(), Stop> {
+        let fill = |text: &Option<String>| text.as_ref().map(|text| self.fill(text)).transpose();
+        let json = step.json.iter().map(|(key, value)| Ok((key.clone(), self.filled(value)?)));
+        let step = Http {
+            url: self.fill(&step.url)?,
+            json: json.collect::<Result<_, Stop>>()?,
+            contains: fill(&step.contains)?,
+            ..step.clone()
+        };
+        let wrong = |error| Mismatch::new("an address", format!("{}: {error}", step.url));
+        let url = Url::parse(&step.url).map_err(wrong)?;
+        let kept = self.attempts(step.eventually, |run| {
+            let answer = run.ask(Request::get(url.clone()))?;
+            Ok(answer.and_then(|answer| {
+                judge::answer(&step, &answer)?;
+                judge::kept(&step, &answer)
+            }))
+        })?;
+        self.save(step.save.as_deref(), &kept);
+        Ok(())
+    }
+
+    /// Sends a request to the machine.
+    pub(super) fn ask(&mut self, request: Request) -> Result<Result<Answer, Mismatch>, Stop> {
+        let ports = self.ports()?;
+        let expected = format!("an answer to {} {}", request.method, request.url);
+        let answer = self.aside(move || request.send(&ports))?;
+        Ok(answer.map_err(|error| Mismatch::new(expected, error)))
+    }
+
+    fn filled(&self, value: &Value) -> Result<Value, Stop> {
+        Ok(match value {
+            Value::String(text) => Value::String(self.fill(text)?),
+            Value::Array(items) => {
+                let items = items.iter().map(|item| self.filled(item));
+                Value::Array(items.collect::<Result<_, Stop>>()?)
+            }
+            Value::Object(fields) => {
+                let fields = fields.iter().map(|(key, item)| Ok((key.clone(), self.filled(item)?)));
+                Value::Object(fields.collect::<Result<_, Stop>>()?)
+            }
+            other => other.clone(),
+        })
+    }
+}
+
+/// Whether an ssh server greets at this port of the host. QEMU accepts connections even before the
+/// box does.
+fn greeting(port: u16) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    let mut start = [0; 4];
+    stream.read_exact(&mut start)?;
+    if start == *b"SSH-" { Ok(()) } else { Err(std::io::Error::other("it speaks no ssh")) }
+}

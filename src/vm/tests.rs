@@ -1,0 +1,151 @@
+//! The schema of tests, and the tests that come with chatimg.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::spec::parse;
+use super::{Action, Http, Ssh, TestSpec};
+use crate::appliance::Firmware;
+
+fn read(text: &str) -> Result<TestSpec, String> {
+    parse(Path::new("qemu-tests/t.toml"), text).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_test_is_read() {
+    let test = read(
+        r#"
+description = "all of it"
+firmware = ["uefi"]
+timeout = "5 min"
+console-may-say = ["sysrq"]
+
+[[step]]
+wait-console = "login:"
+timeout = "90 s"
+
+[[step]]
+name = "id"
+ssh = "cat /etc/machine-id"
+stdout-lacks = "uninitialized"
+save = "id"
+
+[[step]]
+http = "https://{{domain}}/{{id}}"
+expect-json = { "/a/b" = "{{id}}", "/n" = 1 }
+eventually = true
+
+[[step]]
+matrix-send = { as = "alice", room = "{{id}}", body = "hi", save = "event" }
+
+[[step]]
+power-cut = true
+"#,
+    )
+    .expect("test");
+    assert_eq!(test.name, "t");
+    assert_eq!(test.firmware, Some([Firmware::Uefi].into()));
+    assert_eq!(test.timeout, Duration::from_secs(300));
+    assert_eq!(test.steps[0].timeout, Duration::from_secs(90));
+    assert_eq!(test.steps[0].action, Action::WaitConsole("login:".to_owned()));
+    assert_eq!(test.steps[1].title(), "id");
+    assert_eq!(test.steps[1].timeout, Duration::from_secs(600));
+    let ssh = Ssh {
+        command: "cat /etc/machine-id".to_owned(),
+        lacks: Some("uninitialized".to_owned()),
+        save: Some("id".to_owned()),
+        ..Ssh::default()
+    };
+    assert_eq!(test.steps[1].action, Action::Ssh(ssh));
+    assert_eq!(test.steps[2].title(), "http https://{{domain}}/{{id}}");
+    let Action::Http(Http { status: 200, json, eventually: true, .. }) = &test.steps[2].action
+    else {
+        panic!("{:?}", test.steps[2])
+    };
+    assert_eq!(json.len(), 2);
+    assert_eq!(test.steps[4].action, Action::PowerCut);
+}
+
+#[test]
+fn errors_show_the_place() {
+    let text = "description = \"x\"\n\n[[step]]\nname = \"first\"\nwait-consol = \"login:\"\n";
+    let wanted = "\
+qemu-tests/t.toml:5:1: there is no key 'wait-consol'
+  5 | wait-consol = \"login:\"
+    | ^^^^^^^^^^^
+  help: did you mean 'wait-console'?";
+    assert_eq!(read(text).expect_err("unknown key"), wanted);
+}
+
+#[test]
+fn what_a_test_cannot_say_is_refused() {
+    let step = |text: &str| format!("description = \"x\"\n[[step]]\n{text}\n");
+    for (text, place, words, hint) in [
+        (step("wait-ssh = true\nreboot = true"), "4:1", "one thing", "make two steps"),
+        (step("name = \"n\""), "2:1", "does nothing", "wait-console, wait-ssh"),
+        (
+            step("wait-ssh = true\nexpect-stdout = \"\""),
+            "4:1",
+            "does not go with 'wait-ssh'",
+            "with ssh",
+        ),
+        (step("wait-ssh = false"), "3:12", "only true makes sense", ""),
+        (step("wait-ssh = \"yes\""), "3:12", "invalid type", ""),
+        (step("sleep = \"2\""), "3:9", "'2' is no duration", ""),
+        (step("ssh = \"echo {{domian}}\""), "3:7", "no variable here 'domian'", "'domain'?"),
+        (
+            step("http = \"x\"\nexpect-json = { \"/a\" = [\"{{b}}\"] }"),
+            "4:25",
+            "'b'",
+            "known: admin",
+        ),
+        (step("ssh = \"a\"\nsave = \"Up\""), "4:8", "cannot be a variable's name", "small letters"),
+        (step("ssh = \"a\"\nsave = \"domain\""), "4:8", "cannot be a variable's name", ""),
+        (
+            step("matrix-login = { user = \"a\", passwort = \"b\" }"),
+            "3:30",
+            "passwort",
+            "'password'?",
+        ),
+        (step("matrix-login = { user = \"a\" }"), "3:16", "missing field `password`", ""),
+        (step("wait-ssh"), "3:9", "key with no value", ""),
+        ("description = \"x\"\n".to_owned(), "1:1", "no steps", "[[step]]"),
+        ("step = 1\n".to_owned(), "1:1", "not a list", "[[step]]"),
+        ("step = [1]\n".to_owned(), "1:9", "a step is a table", "[[step]]"),
+        ("[[step]]\nwait-ssh = true\n".to_owned(), "1:1", "missing field `description`", ""),
+        ("descripton = \"x\"\n".to_owned(), "1:1", "no key 'descripton'", "'description'?"),
+        (
+            "description = \"x\"\nfirmware = [\"efi\"]\n[[step]]\nwait-ssh = true\n".to_owned(),
+            "2:13",
+            "unknown variant `efi`",
+            "'uefi'?",
+        ),
+    ] {
+        let error = read(&text).expect_err(&text);
+        let line = error.lines().next().unwrap_or_default();
+        assert!(line.starts_with(&format!("qemu-tests/t.toml:{place}: ")), "{text}{error}");
+        assert!(line.contains(words), "{text}{error}");
+        assert!(error.contains('^'), "{text}{error}");
+        let hints = error.lines().last().unwrap_or_default();
+        assert!(hint.is_empty() || hints.contains(hint), "{text}{error}");
+    }
+}
+
+#[test]
+fn a_variable_is_there_only_after_it_was_saved() {
+    let text = "description = \"x\"\n[[step]]\nssh = \"echo {{a}}\"\n\
+        [[step]]\nssh = \"a\"\nsave = \"a\"\n";
+    assert!(read(text).expect_err("too early").contains("3:7: there is no variable here 'a'"));
+}
+
+#[test]
+fn the_tests_that_come_with_chatimg_are_right() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("qemu-tests");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("folder") {
+        let path = entry.expect("entry").path();
+        names.push(super::load_test(&path).unwrap_or_else(|error| panic!("{error}")).name);
+    }
+    names.sort();
+    assert!(names.contains(&"smoke".to_owned()) && names.contains(&"second-boot".to_owned()));
+}

@@ -1,0 +1,225 @@
+//! `chatimg build` as a user runs it, on this project's own appliance and the store that a first build filled.
+
+mod project;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use project::{Copy, chatimg, store_dir, text};
+
+/// Another store with the same fetched inputs, and nothing made of them.
+fn cold_store(dir: &Path) -> PathBuf {
+    let store = dir.join("a store");
+    fs::create_dir(&store).expect("folder");
+    let copied = Command::new("cp").arg("-a").arg(store_dir().join("blobs")).arg(&store).status();
+    assert!(copied.expect("cp").success());
+    store
+}
+
+/// Inode, size and time of every file, to see whether anything was written.
+fn state(dir: &Path) -> BTreeMap<PathBuf, (u64, u64, i64)> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(dir).expect("folder").flatten() {
+        let meta = fs::symlink_metadata(entry.path()).expect("metadata");
+        if meta.is_dir() {
+            files.extend(state(&entry.path()));
+        } else {
+            files.insert(entry.path(), (meta.ino(), meta.size(), meta.mtime_nsec()));
+        }
+    }
+    files
+}
+
+fn same_bytes(a: &Path, b: &Path) -> bool {
+    Command::new("cmp").arg(a).arg(b).status().expect("cmp").success()
+}
+
+fn assert_built(output: &Output) {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_second_build_finds_everything_made() {
+    let copy = Copy::new();
+    assert_built(&copy.run(&["build"]));
+    let (before, results) = (state(&copy.images()), state(&store_dir().join("results")));
+    let again = copy.run(&["build"]);
+    assert_built(&again);
+    assert!(text(&again.stdout).contains("(unchanged)"), "{}", text(&again.stdout));
+    assert_eq!(state(&copy.images()), before);
+    let now = state(&store_dir().join("results"));
+    // Other tests fill the store meanwhile; what was there is as it was.
+    for (path, state) in results {
+        assert_eq!(now.get(&path), Some(&state), "{}", path.display());
+    }
+}
+
+/// Another folder, user, umask, time zone, locale, number of CPUs, and everything made anew: the same bytes.
+#[test]
+fn no_circumstance_of_the_build_gets_into_the_image() {
+    let first = Copy::new();
+    assert_built(&first.run(&["build"]));
+
+    let other = Copy::named("another folder, with a longer name");
+    let store = cold_store(other.root());
+    let mut command = Command::new("taskset");
+    command.args(["-c", "0", "sh", "-c", "umask 077; exec \"$@\"", "sh"]);
+    if nix::unistd::geteuid().is_root() {
+        let owned = Command::new("chown").arg("-R").arg("nobody").arg(other.root()).status();
+        assert!(owned.expect("chown").success());
+        command.args(["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
+    }
+    // The program itself may lie where another user cannot go.
+    let program = other.root().join("chatimg");
+    fs::copy(chatimg(), &program).expect("copy");
+    let output = command
+        .arg(&program)
+        .args(["build", "--appliance"])
+        .arg(other.dir().join("appliance.toml"))
+        .current_dir("/")
+        .env_clear()
+        .envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("HOME", "/nonexistent")])
+        .envs([("TZ", "Pacific/Kiritimati"), ("LC_ALL", "tr_TR.UTF-8"), ("LANG", "tr_TR.UTF-8")])
+        .env("CHATIMG_STORE", &store)
+        .output()
+        .expect("runs");
+    assert_built(&output);
+    for name in ["disk.img", "root.img", "manifest.json"] {
+        let path = |copy: &Copy| copy.images().join("current").join(name);
+        assert!(same_bytes(&path(&first), &path(&other)), "{name} differs");
+    }
+    let id = |copy: &Copy| fs::read_link(copy.images().join("current")).expect("current");
+    assert_eq!(id(&first), id(&other));
+}
+
+#[test]
+fn a_changed_template_makes_another_image_and_back_the_same_one() {
+    let copy = Copy::new();
+    assert_built(&copy.run(&["build"]));
+    let current = || fs::read_link(copy.images().join("current")).expect("current");
+    let before = current();
+    let appliance = copy.dir().join("appliance.toml");
+    let original = fs::read_to_string(&appliance).expect("appliance.toml");
+    let changed = original.replace("max-upload = \"50 MiB\"", "max-upload = \"51 MiB\"");
+    assert_ne!(changed, original);
+    fs::write(&appliance, changed).expect("write");
+    assert_built(&copy.run(&["build"]));
+    assert_ne!(current(), before);
+    fs::write(&appliance, original).expect("write");
+    assert_built(&copy.run(&["build"]));
+    assert_eq!(current(), before);
+}
+
+#[test]
+fn what_the_lock_lacks_is_named_and_nothing_is_resolved() {
+    let copy = Copy::new();
+    let appliance = copy.dir().join("appliance.toml");
+    let original = fs::read_to_string(&appliance).expect("appliance.toml");
+    let changed = original.replace("packages = []", "packages = [\"tmux\"]");
+    assert_ne!(changed, original);
+    fs::write(&appliance, changed).expect("write");
+    let before = fs::read(copy.dir().join("appliance.lock")).expect("lock");
+    let output = copy.run(&["build"]);
+    let words = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(words.contains("Debian package tmux") && words.contains("`chatimg lock`"), "{words}");
+    assert_eq!(fs::read(copy.dir().join("appliance.lock")).expect("lock"), before);
+    assert!(!copy.images().exists());
+
+    fs::remove_file(copy.dir().join("appliance.lock")).expect("remove");
+    let output = copy.run(&["build"]);
+    let words = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(words.contains("appliance.lock is missing; run `chatimg lock`"), "{words}");
+}
+
+#[test]
+fn an_input_that_nobody_has_is_named_with_every_place() {
+    let copy = Copy::new();
+    let empty = copy.root().join("empty");
+    fs::create_dir(&empty).expect("folder");
+    let store = copy.root().join("store");
+    let output = copy
+        .command(&["build"])
+        .env("CHATIMG_STORE", &store)
+        .env("CHATIMG_DEBIAN", format!("http://127.0.0.1:1/debian {}", empty.display()))
+        .env("CHATIMG_DEBIAN_SECURITY", &empty)
+        .env("CHATIMG_PYPI", &empty)
+        .output()
+        .expect("runs");
+    let words = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    for part in ["no place has it", "http://127.0.0.1:1/debian", "CHATIMG_DEBIAN", "empty"] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+    assert!(!copy.images().exists());
+}
+
+#[test]
+fn an_interrupted_build_leaves_current_as_it_was_and_goes_on_later() {
+    let copy = Copy::new();
+    assert_built(&copy.run(&["build"]));
+    let before = fs::read_link(copy.images().join("current")).expect("current");
+    let appliance = copy.dir().join("appliance.toml");
+    let original = fs::read_to_string(&appliance).expect("appliance.toml");
+    fs::write(&appliance, original.replace("50 MiB", "52 MiB")).expect("write");
+    let store = cold_store(copy.root());
+    let mut child = copy
+        .command(&["build"])
+        .env("CHATIMG_STORE", &store)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("runs");
+    // The first step's time is said when the second begins.
+    let mut words = BufReader::new(child.stderr.take().expect("piped"));
+    let mut line = String::new();
+    while words.read_line(&mut line).expect("a line") > 0 && !line.contains("unpacking the tools") {
+        line.clear();
+    }
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("signal");
+    let mut rest = String::new();
+    words.read_to_string(&mut rest).expect("the rest");
+    assert_eq!(child.wait().expect("ends").code(), Some(130), "{rest}");
+    assert!(rest.contains("interrupted"), "{rest}");
+    assert_eq!(fs::read_link(copy.images().join("current")).expect("current"), before);
+    let left: Vec<_> = fs::read_dir(copy.images()).expect("images").flatten().collect();
+    let building = left.iter().any(|e| e.file_name().to_string_lossy().starts_with(".building"));
+    assert!(!building, "{left:?}");
+
+    fs::write(&appliance, original).expect("write");
+    let again = copy.command(&["build"]).env("CHATIMG_STORE", &store).output().expect("runs");
+    assert_built(&again);
+    assert_eq!(fs::read_link(copy.images().join("current")).expect("current"), before);
+}
+
+/// In a mount namespace of its own, so that the small file system is seen by nobody else.
+#[test]
+fn a_full_disk_is_said_and_costs_nothing_that_was_there() {
+    let copy = Copy::new();
+    assert_built(&copy.run(&["build"]));
+    let appliance = copy.dir().join("appliance.toml");
+    let original = fs::read_to_string(&appliance).expect("appliance.toml");
+    fs::write(&appliance, original.replace("50 MiB", "53 MiB")).expect("write");
+    let script =
+        "mount -t tmpfs -o size=200m none \"$0\" && \"$@\"; code=$?; ls -A \"$0\"; exit $code";
+    let output = Command::new("unshare")
+        .args(["--map-root-user", "--mount", "sh", "-c", script])
+        .arg(copy.images())
+        .arg(chatimg())
+        .args(["build", "--appliance"])
+        .arg(&appliance)
+        .env("CHATIMG_STORE", store_dir())
+        .output()
+        .expect("unshare");
+    let words = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("No space left on device"), "{words}");
+    assert!(words.contains("free some space"), "{words}");
+    let left = text(&output.stdout);
+    assert!(!left.contains("current") && !left.contains(".building"), "{left}");
+}

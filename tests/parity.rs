@@ -1,0 +1,84 @@
+//! Our tree of the default appliance's packages against the root file system that real dpkg makes of the very
+//! same .debs, without chatimg's own overlays.
+//!
+//! The .debs come from the store that `chatimg build` has filled; `tests/parity/make-reference` runs dpkg.
+
+mod project;
+
+use std::fs::File;
+use std::path::Path;
+use std::process::Command;
+
+use chatimg::compose::{Declarations, Inputs, installed, parity};
+use chatimg::debian::unpack::{Devices, UnpackError, unpack};
+use chatimg::lock::{Deb, Group};
+use chatimg::store::{StepError, Store};
+use chatimg::tree::Tree;
+use project::Project;
+
+/// Gives every .deb of the image its usual name in `dir`.
+fn lay_out(store: &Store, debs: &[Deb], dir: &Path) {
+    for deb in debs.iter().filter(|deb| deb.groups.contains(&Group::Image)) {
+        let name = deb.path.rsplit('/').next().expect("a file name");
+        let bytes = store.read_blob(&deb.digest).expect("the store").expect("the build fetched it");
+        std::fs::write(dir.join(name), bytes).expect("the .deb is copied");
+    }
+}
+
+/// What dpkg makes of the .debs in `dir`.
+fn reference(store: &Store, dir: &Path, packages: &[&str]) -> Tree {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity/make-reference");
+    let tar = dir.join("reference.tar");
+    let run = Command::new(script).arg(dir).arg(&tar).args(packages).output().expect("it runs");
+    let words = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success(), "make-reference: {words}");
+    let file = File::open(&tar).expect("the reference");
+    let key = chatimg::digest::Digest::of(tar.to_string_lossy().as_bytes());
+    let tree = store.tree(key, |pack| {
+        let mut tree = Tree::new();
+        let mut reader = std::io::BufReader::with_capacity(1 << 20, file);
+        unpack(&mut reader, "", Devices::Allow, &mut tree, pack)?;
+        Ok::<_, UnpackError>(tree)
+    });
+    let tree =
+        tree.unwrap_or_else(|error: StepError<UnpackError>| panic!("the reference: {error}"));
+    // Only its contents are needed from here on; this process has them open.
+    tree
+}
+
+#[test]
+fn every_difference_to_dpkg_has_a_reason() {
+    let project = Project::open();
+    let Project { store, plan, lock, .. } = &project;
+    let declarations = Declarations::load(&project.dir.join("overlays/debian"))
+        .unwrap_or_else(|error| panic!("{error}"));
+    let (tools, _) = project.tools(Group::Build);
+    let events = &|_| ();
+    let inputs = Inputs { store, plan, lock, tools: &tools, declarations: &declarations, events };
+    let ours = installed(&inputs).unwrap_or_else(|error| panic!("{error}"));
+
+    let work = tempfile::tempdir().expect("temporary folder");
+    let other = Store::open(&work.path().join("store")).expect("a store for the reference");
+    lay_out(store, &lock.debs, work.path());
+    let names: Vec<_> = plan.request.debian[&Group::Image].iter().map(String::as_str).collect();
+    let theirs = reference(&other, work.path(), &names);
+
+    let list = project.dir.join("tests/parity/differences.toml");
+    let list = std::fs::read_to_string(list).expect("the list of differences");
+    let accepted: parity::Accepted = toml::from_str(&list).expect("the list of differences");
+    let report = parity::compare((&ours, store), (&theirs, &other), &accepted)
+        .expect("both trees can be read");
+    println!("compared {} paths", report.compared);
+    for (reason, count) in &report.explained {
+        println!("{count:7}  {reason}");
+    }
+    for difference in &report.unexplained {
+        println!("no reason: {difference}");
+    }
+    for pattern in &report.unused {
+        println!("not needed: {pattern}");
+    }
+    assert!(report.compared > 10_000, "only {} paths", report.compared);
+    assert!(report.unexplained.is_empty(), "{} without reason", report.unexplained.len());
+    assert!(report.unused.is_empty(), "{} entries not needed", report.unused.len());
+}

@@ -1,0 +1,113 @@
+//! This very project as its user has it: configuration, lock, and the store that `chatimg build` fills.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use chatimg::appliance::{self, Plan};
+use chatimg::lock::{Group, Lock};
+use chatimg::pipeline::Build;
+use chatimg::store::Store;
+use chatimg::tools::Tools;
+use chatimg::tree::Tree;
+
+pub struct Project {
+    pub dir: PathBuf,
+    pub plan: Plan,
+    pub lock: Lock,
+    pub store: Store,
+}
+
+impl Project {
+    pub fn open() -> Self {
+        let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let plan = appliance::load(&dir.join("appliance.toml")).unwrap_or_else(|e| panic!("{e}"));
+        let lock = dir.join("appliance.lock");
+        let text = std::fs::read_to_string(&lock).expect("appliance.lock");
+        let lock = Lock::parse(&text, "appliance.lock").unwrap_or_else(|e| panic!("{e}"));
+        let store = Store::open(&store_dir()).unwrap_or_else(|e| panic!("{e}"));
+        Self { dir, plan, lock, store }
+    }
+
+    pub fn tools(&self, group: Group) -> (Tools, Tree) {
+        let Self { dir, plan, lock, store } = self;
+        let (lock_path, images) = (dir.join("appliance.lock"), dir.join("images"));
+        let declarations = dir.join("overlays/debian");
+        let events = &|_| ();
+        let (declarations, images) = (&declarations, &images);
+        let build =
+            Build { plan, lock, lock_path: &lock_path, store, declarations, images, events };
+        build
+            .tools(group)
+            .unwrap_or_else(|e| panic!("{e}\nrun `cargo run --release -- build` first"))
+    }
+}
+
+/// Where `chatimg build` keeps its store.
+pub fn store_dir() -> PathBuf {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("CHATIMG_STORE")
+        .or_else(|| Some(set("XDG_CACHE_HOME")?.join("chatimg")))
+        .or_else(|| Some(set("HOME")?.join(".cache/chatimg")))
+        .expect("HOME is set")
+}
+
+/// A copy of the project's configuration in a folder of its own.
+pub struct Copy {
+    root: tempfile::TempDir,
+    dir: PathBuf,
+}
+
+impl Copy {
+    pub fn new() -> Self {
+        Self::named("project")
+    }
+
+    pub fn named(name: &str) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().expect("temporary folder");
+        std::fs::set_permissions(root.path(), PermissionsExt::from_mode(0o755)).expect("mode");
+        let dir = root.path().join(name);
+        std::fs::create_dir(&dir).expect("folder");
+        let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for name in ["appliance.toml", "appliance.lock", "overlays"] {
+            let copied = Command::new("cp").arg("-a").arg(top.join(name)).arg(&dir).status();
+            assert!(copied.expect("cp").success());
+        }
+        Self { root, dir }
+    }
+
+    /// A folder that nobody else uses.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// The project inside it.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn images(&self) -> PathBuf {
+        self.dir.join("images")
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(chatimg());
+        command.args(args).current_dir(&self.dir).env("CHATIMG_STORE", store_dir());
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("chatimg runs")
+    }
+}
+
+/// The program under test.
+pub fn chatimg() -> &'static str {
+    env!("CARGO_BIN_EXE_chatimg")
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
