@@ -154,10 +154,20 @@ fn the_manifest_tells_the_digests_and_every_file() {
     let built = fixture.build(&fixture.images("images")).expect("builds");
     let text = fs::read_to_string(built.dir.join("manifest.json")).expect("manifest");
     let manifest: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    for name in ["disk.img", "root.img"] {
-        let digest = Digest::of(&fs::read(built.dir.join(name)).expect(name));
-        assert_eq!(manifest["images"][name]["sha256"], digest.to_string(), "{name}");
+    let root = fs::read(built.root()).expect("root");
+    assert_eq!(manifest["images"]["root.img"]["sha256"], Digest::of(&root).to_string());
+    assert_eq!(manifest["images"]["root.img"]["size"], root.len());
+    let mut disk = fs::read(built.disk()).expect("disk");
+    assert_eq!(manifest["images"]["disk.img"]["size"], disk.len());
+    let extents = manifest["extents"].as_array().expect("extents");
+    for extent in extents {
+        let number = |name| extent[name].as_u64().expect(name) as usize;
+        let bytes = &mut disk[number("start")..][..number("size")];
+        assert_eq!(extent["sha256"], Digest::of(bytes).to_string(), "{extent}");
+        bytes.fill(0);
     }
+    assert_eq!(extents.len(), 7, "start, four small parts, slot, end");
+    assert!(disk.iter().all(|byte| *byte == 0), "all else is zero");
     let files = manifest["files"].as_array().expect("files");
     let large = files.iter().find(|file| file["path"] == "/usr/share/large").expect("large");
     assert_eq!(large["size"], 3 << 20);

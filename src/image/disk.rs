@@ -1,32 +1,41 @@
-//! Puts the disk together. The slot's file system is written straight to its place in `disk.img`; two
-//! readers follow behind: one hashes the disk, one copies the slot to `root.img` and hashes that.
+//! Puts the disk together: every byte is made once, in memory, and from there digested and written to `disk.img` and
+//! `root.img` at the same time.
 
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-
-use mkext4::RegionSink;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::envblock::EnvBlock;
-use super::layout::{BLANK_DATA_MARKER, Layout, Part};
-use super::sparse::{self, Frontier, Piece};
-use super::{Event, ImageError, ImageSpec, ext4, fat, gpt, grub, output};
+use super::ext4::{self, Chunk};
+use super::layout::{BLANK_DATA_MARKER, Layout, MIB, Part};
+use super::sparse::{self, SparseFile};
+use super::{Event, ImageError, ImageSpec, fat, gpt, grub, output};
 use crate::digest::{Digest, Hasher};
 use crate::store::Store;
 
-/// Size and digest of a file.
+/// Chunks that a writer may be behind.
+const QUEUE: usize = 4;
+const BLOCK: usize = 4096;
+
+/// A part of the disk that holds something, and its digest. Everything outside of all extents is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Written {
+pub(super) struct Extent {
+    /// First byte.
+    pub(super) start: u64,
+    /// Length in bytes.
     pub(super) size: u64,
     pub(super) digest: Digest,
 }
 
-/// Both files of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Digests {
-    pub(super) disk: Written,
-    pub(super) root: Written,
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Contents {
+    /// The disk's extents, in order. The digest of the whole disk would be a digest of gigabytes of zeros.
+    pub(super) disk: Vec<Extent>,
+    /// Slot A, which is also all of `root.img`.
+    pub(super) root: Extent,
 }
 
 /// Writes `disk.img` and `root.img` into `dir`, synced.
@@ -38,68 +47,81 @@ pub(super) fn write(
     plan: &ext4::Plan,
     dir: &Path,
     events: &dyn Fn(Event),
-) -> Result<Digests, ImageError> {
+) -> Result<Contents, ImageError> {
     let (disk_path, root_path) = (dir.join(output::DISK), dir.join(output::ROOT));
-    let disk = create(&disk_path, layout.disk_size())?;
-    let root = create(&root_path, plan.size())?;
-    write_boot_parts(&disk, &disk_path, spec, layout, id)?;
+    let mut disk = SparseFile::create(&disk_path, layout.disk_size())?;
+    let mut root_file = SparseFile::create(&root_path, plan.size())?;
+    let mut extents = boot_parts(&mut disk, &disk_path, spec, layout, id)?;
 
     let slot = layout.span(Part::RootA).start;
-    let slot_range = (slot, slot + plan.size());
-    let frontier = Frontier::default();
-    frontier.advance(slot);
-    std::thread::scope(|scope| {
-        let disk_hash =
-            scope.spawn(|| hash(&disk_path, (0, layout.disk_size()), &frontier, |_, _| Ok(())));
-        let root_hash = scope.spawn(|| {
-            hash(&disk_path, slot_range, &frontier, |at, piece| match piece {
-                Piece::Data(bytes) if !sparse::is_zero(bytes) => {
-                    root.write_all_at(bytes, at - slot)
-                }
-                _ => Ok(()),
-            })
+    let digest = std::thread::scope(|scope| {
+        let (hash, chunks) = sync_channel(QUEUE);
+        let digest = scope.spawn(move || digest(&chunks));
+        let (disk, root_file) = (&mut disk, &mut root_file);
+        let (to_disk, chunks) = sync_channel(QUEUE);
+        let on_disk = scope.spawn(move || copy(&chunks, disk, slot));
+        let (to_root, chunks) = sync_channel(QUEUE);
+        let on_root = scope.spawn(move || copy(&chunks, root_file, 0));
+
+        let sinks = [hash, to_disk, to_root];
+        let made = plan.write(store, |at, chunk| {
+            events(Event::Root { done: at, total: plan.size() });
+            hand_out(&sinks, at, chunk)
         });
-        let written = plan.write(store, SlotSink { disk: &disk, start: slot }, |end| {
-            frontier.advance(slot + end);
-            events(Event::Root { done: end, total: plan.size() });
-        });
-        match written {
-            Ok(()) => frontier.advance(layout.disk_size()),
-            Err(_) => frontier.stop(),
-        }
-        // Both are joined before any error goes up.
-        let synced = disk.sync_all().map_err(ImageError::io("syncing", &disk_path));
-        let root_digest = root_hash.join().expect("the reader does not panic");
-        let disk_digest = disk_hash.join().expect("the reader does not panic");
-        written?;
-        synced?;
-        let root_digest = root_digest.map_err(ImageError::io("copying the slot to", &root_path))?;
-        let disk_digest = disk_digest.map_err(ImageError::io("reading", &disk_path))?;
-        root.sync_all().map_err(ImageError::io("syncing", &root_path))?;
-        Ok(Digests {
-            disk: Written { size: layout.disk_size(), digest: disk_digest },
-            root: Written { size: plan.size(), digest: root_digest },
-        })
-    })
+        drop(sinks); // The threads end when nothing more can come.
+        let join = "a writer does not panic";
+        on_disk.join().expect(join).map_err(ImageError::io("writing", &disk_path))?;
+        on_root.join().expect(join).map_err(ImageError::io("writing", &root_path))?;
+        // Last: that a chunk could not be handed over is no reason by itself.
+        made.map(|()| digest.join().expect(join))
+    })?;
+    let root = Extent { start: slot, size: plan.size(), digest };
+    extents.push(root);
+    extents.sort_by_key(|extent| extent.start);
+    for (file, path) in [(&disk, &disk_path), (&root_file, &root_path)] {
+        file.file.sync_all().map_err(ImageError::io("syncing", path))?;
+    }
+    Ok(Contents { disk: extents, root })
 }
 
-fn create(path: &Path, size: u64) -> Result<File, ImageError> {
-    let file = OpenOptions::new().create_new(true).read(true).write(true).open(path);
-    let file = file.map_err(ImageError::io("creating", path))?;
-    file.set_len(size).map_err(ImageError::io("setting the length of", path))?;
-    Ok(file)
+type Shared = (u64, Arc<Chunk>);
+
+fn hand_out(sinks: &[SyncSender<Shared>], at: u64, chunk: Chunk) -> io::Result<()> {
+    let chunk = Arc::new(chunk);
+    for sink in sinks {
+        sink.send((at, Arc::clone(&chunk))).map_err(|_| io::Error::other("a writer gave up"))?;
+    }
+    Ok(())
 }
 
-/// Everything but the slots.
-fn write_boot_parts(
-    disk: &File,
+fn digest(chunks: &Receiver<Shared>) -> Digest {
+    let mut hasher = Hasher::new();
+    for (_, chunk) in chunks {
+        hasher.update(chunk.bytes());
+    }
+    hasher.finish()
+}
+
+fn copy(chunks: &Receiver<Shared>, file: &mut SparseFile, start: u64) -> io::Result<()> {
+    chunks.iter().try_for_each(|(at, chunk)| file.write(start + at, chunk.bytes()))
+}
+
+/// Writes everything but the slots, and says what.
+fn boot_parts(
+    disk: &mut SparseFile,
     path: &Path,
     spec: &ImageSpec,
     layout: &Layout,
     id: &str,
-) -> Result<(), ImageError> {
-    let mut device = disk;
-    gpt::write(&mut device, layout, &spec.grub.boot_img)?;
+) -> Result<Vec<Extent>, ImageError> {
+    gpt::write(&mut &disk.file, layout, &spec.grub.boot_img)?;
+    let mut extents = Vec::new();
+    for start in [0, layout.disk_size() - MIB] {
+        let mut bytes = vec![0; MIB as usize];
+        let read = disk.file.read_exact_at(&mut bytes, start);
+        read.map_err(ImageError::io("reading", path))?;
+        extents.push(Extent { start, size: MIB, digest: Digest::of(&bytes) });
+    }
 
     let bios_boot = layout.span(Part::BiosBoot);
     let core = grub::placed_core(&spec.grub.core_img, bios_boot.first_lba(), bios_boot.len)?;
@@ -126,53 +148,21 @@ fn write_boot_parts(
         (Part::BootEnv, &env),
         (Part::Data, BLANK_DATA_MARKER),
     ] {
-        write_sparse(disk, layout.span(part).start, bytes)
-            .map_err(ImageError::io("writing", path))?;
+        let start = layout.span(part).start;
+        let extent = write_part(disk, start, bytes).map_err(ImageError::io("writing", path))?;
+        extents.push(extent);
     }
-    Ok(())
+    Ok(extents)
 }
 
-/// Writes what is not zero into a file that is empty there.
-fn write_sparse(file: &File, start: u64, bytes: &[u8]) -> io::Result<()> {
-    for (at, block) in (start..).step_by(4096).zip(bytes.chunks(4096)) {
+/// Writes blocks that are not zero; the extent ends with the last of them.
+fn write_part(disk: &mut SparseFile, start: u64, bytes: &[u8]) -> io::Result<Extent> {
+    let mut size = 0;
+    for (index, block) in bytes.chunks(BLOCK).enumerate() {
         if !sparse::is_zero(block) {
-            file.write_all_at(block, at)?;
+            disk.file.write_all_at(block, start + (index * BLOCK) as u64)?;
+            size = index * BLOCK + block.len();
         }
     }
-    Ok(())
-}
-
-fn hash(
-    path: &Path,
-    range: (u64, u64),
-    frontier: &Frontier,
-    mut also: impl FnMut(u64, &Piece) -> io::Result<()>,
-) -> io::Result<Digest> {
-    let mut hasher = Hasher::new();
-    let whole = sparse::follow(path, range, frontier, |at, piece| {
-        piece.hash(&mut hasher);
-        also(at, &piece)
-    })?;
-    // The writer's own error is the one that is shown.
-    whole.then(|| hasher.finish()).ok_or_else(|| io::Error::other("the writer stopped"))
-}
-
-/// Takes the file system's bytes to the slot; zeros are there already.
-#[derive(Debug)]
-struct SlotSink<'a> {
-    disk: &'a File,
-    start: u64,
-}
-
-impl RegionSink for SlotSink<'_> {
-    fn data(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        if sparse::is_zero(bytes) {
-            return Ok(());
-        }
-        self.disk.write_all_at(bytes, self.start + offset)
-    }
-
-    fn zeros(&mut self, _offset: u64, _len: u64) -> io::Result<()> {
-        Ok(())
-    }
+    Ok(Extent { start, size: size as u64, digest: Digest::of(&bytes[..size]) })
 }

@@ -5,12 +5,18 @@
 //! seed come from the tree's id, the file system's own times are the epoch. The file system is as large as
 //! its contents need, not as the slot: it is never written to, and the rest of a slot stays a hole.
 
+mod chunks;
+
 use std::collections::HashMap;
+use std::io;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use mkext4::build::ImageWriter;
 use mkext4::{FsBuilder, InodeCount, InodeHandle, Layout, Options, ROOT, RegionSink, SpecialKind};
 use uuid::Uuid;
+
+use chunks::Assembler;
+pub use chunks::Chunk;
 
 use super::ImageError;
 use crate::interrupt;
@@ -77,19 +83,19 @@ impl Plan {
         self.layout.image_len()
     }
 
-    /// Writes it to `sink`, which gets every byte once. `written` is told again and again how far from
-    /// the start everything is final.
+    /// Makes it: `take` gets all of it in order, chunk by chunk, each with its offset.
     ///
     /// # Errors
-    /// Contents cannot be read from the store, the sink fails, or the user interrupted.
+    /// Contents cannot be read from the store, `take` fails, or the user interrupted.
     pub fn write(
         &self,
         store: &Store,
-        mut sink: impl RegionSink,
-        written: impl FnMut(u64),
+        take: impl FnMut(u64, Chunk) -> io::Result<()>,
     ) -> Result<(), ImageError> {
-        let mut writer =
-            self.layout.writer(&mut sink).map_err(ImageError::ext4("the file system"))?;
+        let mut writer = self
+            .layout
+            .writer(Assembler::new(self.size(), take))
+            .map_err(ImageError::ext4("the file system"))?;
         std::thread::scope(|scope| {
             // The readers take turns, so that checking digests and writing overlap.
             let queues: Vec<_> = (0..READERS)
@@ -106,7 +112,7 @@ impl Plan {
                     queue
                 })
                 .collect();
-            self.fill(&mut writer, queues, written)
+            self.fill(&mut writer, queues)
         })?;
         writer.finish().map_err(ImageError::ext4("the file system"))?;
         Ok(())
@@ -116,22 +122,16 @@ impl Plan {
         &self,
         writer: &mut ImageWriter<'_, S>,
         queues: Vec<Receiver<Result<Vec<u8>, StoreError>>>,
-        mut written: impl FnMut(u64),
     ) -> Result<(), ImageError> {
         for (index, (handle, _)) in self.files.iter().enumerate() {
             if interrupt::requested() {
                 return Err(ImageError::Interrupted);
-            }
-            // Contents come in the order of their offsets, so all before this file's first byte is done.
-            if let Some((start, _)) = self.layout.extents(*handle).first() {
-                written(*start);
             }
             let bytes = queues[index % READERS].recv().expect("a reader sends every file")?;
             writer
                 .fill(*handle, &mut bytes.as_slice())
                 .map_err(ImageError::ext4("the file system"))?;
         }
-        written(self.size());
         Ok(())
     }
 }

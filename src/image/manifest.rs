@@ -1,5 +1,6 @@
 //! `manifest.json`: what an image was made of and what is in it. One line per input and per file, sorted;
-//! nothing of the machine that built it.
+//! nothing of the machine that built it. `extents` are the parts of `disk.img` that hold something, each with its
+//! digest; all other bytes of the disk are zero.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -7,7 +8,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::disk::{Digests, Written};
+use super::disk::Contents;
 use super::layout::{Layout, PARTS};
 use super::{ImageError, ImageSpec, output};
 use crate::lock::{Deb, DebArchive, Group, Lock};
@@ -61,7 +62,7 @@ pub(super) fn write(
     layout: &Layout,
     id: &str,
     root: &Tree,
-    digests: &Digests,
+    contents: &Contents,
 ) -> Result<(), ImageError> {
     let partitions: Vec<_> = PARTS
         .into_iter()
@@ -76,8 +77,15 @@ pub(super) fn write(
     let head = json!({
         "schema": SCHEMA, "id": id, "appliance": spec.name, "epoch": spec.epoch,
         "tree": spec.root.id(), "disk-guid": layout.disk_guid().to_string(),
-        "images": {output::DISK: written(&digests.disk), output::ROOT: written(&digests.root)},
+        "images": {
+            output::DISK: {"size": layout.disk_size()},
+            output::ROOT: {"size": contents.root.size, "sha256": contents.root.digest},
+        },
     });
+    let extents = contents
+        .disk
+        .iter()
+        .map(|extent| json!({"start": extent.start, "size": extent.size, "sha256": extent.digest}));
     let inputs = inputs(spec.lock);
     let save = || {
         let file = File::create_new(path)?;
@@ -85,6 +93,8 @@ pub(super) fn write(
         let head = head.to_string();
         writeln!(out, "{},", head.trim_end_matches('}').trim_end())?;
         list(&mut out, "partitions", partitions.iter().cloned())?;
+        writeln!(out, ",")?;
+        list(&mut out, "extents", extents.clone())?;
         writeln!(out, ",")?;
         list(&mut out, "inputs", inputs.as_array().into_iter().flatten().cloned())?;
         writeln!(out, ",")?;
@@ -107,10 +117,6 @@ fn list(
         write!(out, "{}\n{value}", if index > 0 { "," } else { "" })?;
     }
     write!(out, "\n]")
-}
-
-fn written(file: &Written) -> Value {
-    json!({"size": file.size, "sha256": file.digest})
 }
 
 fn file_entry(tree: &Tree, path: &TreePath, entry: &Entry) -> Value {

@@ -112,8 +112,8 @@ pub fn build(
     let plan = ext4::Plan::new(&root, spec.epoch, layout.slot_capacity())?;
     let work = output.begin()?;
     events(Event::Step("writing the disk"));
-    let digests = disk::write(store, spec, &layout, &id, &plan, work.path(), events)?;
-    manifest::write(&work.path().join(output::MANIFEST), spec, &layout, &id, &root, &digests)?;
+    let contents = disk::write(store, spec, &layout, &id, &plan, work.path(), events)?;
+    manifest::write(&work.path().join(output::MANIFEST), spec, &layout, &id, &root, &contents)?;
     let dir = output.finish(work, &id)?;
     output.switch(&id)?;
     Ok(BuiltImage { id, dir, found: false })

@@ -3,7 +3,6 @@
 use std::process::Command;
 
 use ext4_view::{Ext4, FileType};
-use mkext4::sink::VecSink;
 
 use super::*;
 use crate::digest::Digest;
@@ -48,16 +47,15 @@ fn sample() -> (tempfile::TempDir, Store, Tree) {
 
 fn image(store: &Store, tree: &Tree) -> Vec<u8> {
     let plan = Plan::new(tree, EPOCH, 64 << 20).expect("plan");
-    let mut sink = VecSink::default();
-    let mut reached = 0;
-    plan.write(store, &mut sink, |end| {
-        assert!(end >= reached, "the frontier goes forward");
-        reached = end;
-    })
-    .expect("writes");
-    assert_eq!(reached, plan.size());
-    assert_eq!(sink.buf.len() as u64, plan.size());
-    sink.buf
+    let mut bytes = Vec::new();
+    let take = |at, chunk: Chunk| {
+        assert_eq!(at, bytes.len() as u64);
+        bytes.extend_from_slice(chunk.bytes());
+        Ok(())
+    };
+    plan.write(store, take).expect("writes");
+    assert_eq!(bytes.len() as u64, plan.size());
+    bytes
 }
 
 #[test]
