@@ -77,6 +77,10 @@ pub(super) fn account(text: Text<'_>) -> Option<String> {
     None
 }
 
+/// Characters of a domain: a user's identifier holds it and has at most 255 (Matrix specification, "User
+/// Identifiers"); DNS itself allows 253.
+const DOMAIN_MAX: usize = 230;
+
 /// A DNS name of two labels or more (RFC 1123, section 2.1).
 pub(super) fn domain(text: &Text<'_>) -> Option<String> {
     let name = text.value.as_str();
@@ -92,7 +96,11 @@ pub(super) fn domain(text: &Text<'_>) -> Option<String> {
         "only the name: no address, no user, no port; such as \"chat.example.org\"".to_owned()
     } else if !name.chars().all(letters) {
         "lower-case letters, digits, dashes and dots; others as punycode (xn--...)".to_owned()
-    } else if name.len() > 253 || !name.split('.').all(label) {
+    } else if name.len() > DOMAIN_MAX {
+        format!(
+            "at most {DOMAIN_MAX} characters: Matrix allows 255 for a user's name and it together"
+        )
+    } else if !name.split('.').all(label) {
         "its parts have 1 to 63 characters, and no dash at either end".to_owned()
     } else if !name.contains('.') {
         format!("a name in the DNS has a dot; such as \"{name}.example.org\"")
