@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use chatimg::compose::{Declarations, Inputs, installed};
 use chatimg::lock::Group;
 use chatimg::store::Store;
-use project::{Copy, Project, chatimg, store_dir};
+use project::{Copy, Project, chatimg, cold_store, store_dir};
 
 fn timed(work: impl FnOnce()) -> Duration {
     let start = Instant::now();
@@ -27,23 +27,6 @@ fn timed(work: impl FnOnce()) -> Duration {
 fn run(command: &mut Command) {
     let output = command.output().expect("it runs");
     assert!(output.status.success(), "{command:?}: {}", project::text(&output.stderr));
-}
-
-/// The image's .debs under their usual names.
-fn lay_out(project: &Project, dir: &Path) {
-    for deb in project.lock.debs.iter().filter(|deb| deb.groups.contains(&Group::Image)) {
-        let name = deb.path.rsplit('/').next().expect("a file name");
-        let bytes = project.store.read_blob(&deb.digest).expect("the store").expect("fetched");
-        fs::write(dir.join(name), bytes).expect("written");
-    }
-}
-
-/// A store with all inputs and nothing made of them.
-fn cold(dir: &Path, name: &str) -> std::path::PathBuf {
-    let store = dir.join(name);
-    fs::create_dir(&store).expect("folder");
-    run(Command::new("cp").arg("-al").arg(store_dir().join("blobs")).arg(&store));
-    store
 }
 
 fn main() {
@@ -58,7 +41,7 @@ fn main() {
             .env("CHATIMG_STORE", store));
     };
 
-    let store = cold(dir.path(), "whole");
+    let store = cold_store(&dir.path().join("whole"));
     let whole = timed(|| build(&store));
     let children = nix::sys::resource::UsageWho::RUSAGE_CHILDREN;
     let peak = nix::sys::resource::getrusage(children).expect("usage").max_rss() / 1024;
@@ -70,7 +53,7 @@ fn main() {
     fs::write(&appliance, changed).expect("written");
     let template = timed(|| build(&store));
 
-    let store = Store::open(&cold(dir.path(), "compose")).expect("store");
+    let store = Store::open(&cold_store(&dir.path().join("compose"))).expect("store");
     let (tools, _) = project.tools(Group::Build);
     let declarations = Declarations::load(&project.dir.join("overlays/debian")).expect("declared");
     let compose = timed(|| {
@@ -82,7 +65,7 @@ fn main() {
 
     let debs = dir.path().join("debs");
     fs::create_dir(&debs).expect("folder");
-    lay_out(&project, &debs);
+    project.lay_out(&debs);
     let names = &project.plan.request.debian[&Group::Image];
     let script = project.dir.join("tests/parity/make-reference");
     let mmdebstrap = timed(|| {

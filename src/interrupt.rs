@@ -17,6 +17,19 @@ pub fn listen() -> Result<(), ctrlc::Error> {
     })
 }
 
+/// The user asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("interrupted; what was there is as it was, and the next run goes on from here")]
+pub struct Interrupted;
+
+/// For a place where work can stop in order.
+///
+/// # Errors
+/// The user asked to stop.
+pub fn check() -> Result<(), Interrupted> {
+    if requested() { Err(Interrupted) } else { Ok(()) }
+}
+
 /// Whether the user asked to stop.
 pub fn requested() -> bool {
     REQUESTED.load(Ordering::SeqCst)

@@ -13,6 +13,7 @@ pub mod fetch;
 pub mod image;
 pub mod interrupt;
 pub mod lock;
+pub mod parallel;
 pub mod pipeline;
 pub mod store;
 pub mod tools;

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use crate::appliance::Plan;
 use crate::compose::{self, ApplianceError, ComposeError, DeclarationError, Declarations};
 use crate::digest::{Digest, Hasher};
-use crate::fetch::{self, FetchError, Http, Sources};
+use crate::fetch::{self, FetchError, Http, Sources, Wanted};
 use crate::image::grub::{Platform, mkimage_args};
 use crate::image::{self, BuiltImage, GrubParts, ImageError, ImageSpec};
+use crate::interrupt;
 use crate::lock::{Group, Lock, unanswered};
 use crate::store::{StepError, Store, StoreError};
 use crate::tools::{ToolError, Tools};
@@ -53,8 +54,8 @@ pub enum BuildError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The user stopped it.
-    #[error("the build was stopped; images/current is as it was")]
-    Interrupted,
+    #[error(transparent)]
+    Interrupted(#[from] crate::interrupt::Interrupted),
 }
 
 fn list(missing: &[String]) -> String {
@@ -139,16 +140,15 @@ impl Build<'_> {
         Ok(built)
     }
 
-    /// Fetches what `groups` need and the store lacks.
+    /// Fetches of `wanted` what the store lacks.
     ///
     /// # Errors
     /// An input does not come.
-    pub fn fetch(&self, net: Net<'_>, groups: &[Group]) -> Result<(), BuildError> {
+    pub fn fetch(&self, net: Net<'_>, wanted: &[Wanted]) -> Result<(), BuildError> {
         let Net { http, sources, events } = net;
         let sources = fetch::ask_pip(self.store, http, sources.clone(), self.lock)?;
-        let wanted = fetch::wanted(self.lock, groups);
         let cancel = crate::interrupt::flag();
-        Ok(fetch::fetch_all(self.store, http, &sources, &wanted, events, &cancel)?)
+        Ok(fetch::fetch_all(self.store, http, &sources, wanted, events, &cancel)?)
     }
 
     /// The programs of a tools closure, ready to run.
@@ -187,12 +187,12 @@ impl Build<'_> {
     fn make(&self, declarations: &Declarations) -> Result<BuiltImage, BuildError> {
         let Self { store, plan, lock, .. } = *self;
         let (tools, tools_tree) = self.tools(Group::Build)?;
-        stopped()?;
+        interrupt::check()?;
         (self.events)(Event::Step("composing the root file system"));
         let events = &|event| self.package(event);
         let inputs = compose::Inputs { store, plan, lock, tools: &tools, declarations, events };
         let root = compose::compose(&inputs)?;
-        stopped()?;
+        interrupt::check()?;
         let grub = grub(store, &tools)?;
         let spec = ImageSpec {
             name: &plan.name,
@@ -211,10 +211,6 @@ impl Build<'_> {
         };
         Ok(image::build(store, &spec, self.images, &events)?)
     }
-}
-
-fn stopped() -> Result<(), BuildError> {
-    if crate::interrupt::requested() { Err(BuildError::Interrupted) } else { Ok(()) }
 }
 
 /// Both of GRUB's images, made once for each tools closure.

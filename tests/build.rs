@@ -9,16 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use project::{Copy, chatimg, store_dir, text};
-
-/// Another store with the same fetched inputs, and nothing made of them.
-fn cold_store(dir: &Path) -> PathBuf {
-    let store = dir.join("a store");
-    fs::create_dir(&store).expect("folder");
-    let copied = Command::new("cp").arg("-a").arg(store_dir().join("blobs")).arg(&store).status();
-    assert!(copied.expect("cp").success());
-    store
-}
+use project::{Copy, chatimg, cold_store, store_dir, text};
 
 /// Inode, size and time of every file, to see whether anything was written.
 fn state(dir: &Path) -> BTreeMap<PathBuf, (u64, u64, i64)> {
@@ -65,7 +56,7 @@ fn no_circumstance_of_the_build_gets_into_the_image() {
     assert_built(&first.run(&["build"]));
 
     let other = Copy::named("another folder, with a longer name");
-    let store = cold_store(other.root());
+    let store = cold_store(&other.root().join("a store"));
     let mut command = Command::new("taskset");
     command.args(["-c", "0", "sh", "-c", "umask 077; exec \"$@\"", "sh"]);
     if nix::unistd::geteuid().is_root() {
@@ -167,7 +158,7 @@ fn an_interrupted_build_leaves_current_as_it_was_and_goes_on_later() {
     let appliance = copy.dir().join("appliance.toml");
     let original = fs::read_to_string(&appliance).expect("appliance.toml");
     fs::write(&appliance, original.replace("50 MiB", "52 MiB")).expect("write");
-    let store = cold_store(copy.root());
+    let store = cold_store(&copy.root().join("a store"));
     let mut child = copy
         .command(&["build"])
         .env("CHATIMG_STORE", &store)

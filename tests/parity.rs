@@ -11,19 +11,10 @@ use std::process::Command;
 
 use chatimg::compose::{Declarations, Inputs, installed, parity};
 use chatimg::debian::unpack::{Devices, UnpackError, unpack};
-use chatimg::lock::{Deb, Group};
+use chatimg::lock::Group;
 use chatimg::store::{StepError, Store};
 use chatimg::tree::Tree;
 use project::Project;
-
-/// Gives every .deb of the image its usual name in `dir`.
-fn lay_out(store: &Store, debs: &[Deb], dir: &Path) {
-    for deb in debs.iter().filter(|deb| deb.groups.contains(&Group::Image)) {
-        let name = deb.path.rsplit('/').next().expect("a file name");
-        let bytes = store.read_blob(&deb.digest).expect("the store").expect("the build fetched it");
-        std::fs::write(dir.join(name), bytes).expect("the .deb is copied");
-    }
-}
 
 /// What dpkg makes of the .debs in `dir`.
 fn reference(store: &Store, dir: &Path, packages: &[&str]) -> Tree {
@@ -40,10 +31,7 @@ fn reference(store: &Store, dir: &Path, packages: &[&str]) -> Tree {
         unpack(&mut reader, "", Devices::Allow, &mut tree, pack)?;
         Ok::<_, UnpackError>(tree)
     });
-    let tree =
-        tree.unwrap_or_else(|error: StepError<UnpackError>| panic!("the reference: {error}"));
-    // Only its contents are needed from here on; this process has them open.
-    tree
+    tree.unwrap_or_else(|error: StepError<UnpackError>| panic!("the reference: {error}"))
 }
 
 #[test]
@@ -59,7 +47,7 @@ fn every_difference_to_dpkg_has_a_reason() {
 
     let work = tempfile::tempdir().expect("temporary folder");
     let other = Store::open(&work.path().join("store")).expect("a store for the reference");
-    lay_out(store, &lock.debs, work.path());
+    project.lay_out(work.path());
     let names: Vec<_> = plan.request.debian[&Group::Image].iter().map(String::as_str).collect();
     let theirs = reference(&other, work.path(), &names);
 

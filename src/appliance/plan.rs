@@ -58,6 +58,16 @@ pub enum Firmware {
     Uefi,
 }
 
+impl Firmware {
+    /// As the user writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bios => "bios",
+            Self::Uefi => "uefi",
+        }
+    }
+}
+
 /// The administrator: keys only, sudo without a password.
 #[derive(Clone, Debug)]
 pub struct AdminUser {

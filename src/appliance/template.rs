@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value as Template, context};
 
-use super::{Firmware, Overlay, Plan, Protocol, Value};
+use super::{Overlay, Plan, Protocol, Value};
 
 /// The one way to render: an undefined name is an error, nothing is escaped, line ends stay.
 pub fn environment() -> Environment<'static> {
@@ -51,14 +51,7 @@ pub fn template_context(plan: &Plan, overlay: &Overlay) -> Template {
         })
         .collect();
     let target = &plan.target;
-    let firmware: Vec<_> = target
-        .firmware
-        .iter()
-        .map(|firmware| match firmware {
-            Firmware::Bios => "bios",
-            Firmware::Uefi => "uefi",
-        })
-        .collect();
+    let firmware: Vec<_> = target.firmware.iter().map(|firmware| firmware.name()).collect();
     context! {
         appliance => context! {
             name => &plan.name,

@@ -124,8 +124,8 @@ impl<'a> Context<'a> {
     /// Fetches what `groups` need, showing progress.
     pub fn fetch(&self, build: &Build<'_>, groups: &[Group]) -> Result<(), BuildError> {
         let (http, sources) = self.net()?;
-        let missing = crate::fetch::wanted(build.lock, groups);
-        let missing = missing.iter().filter(|input| !self.store.has_blob(&input.digest));
+        let wanted = crate::fetch::wanted(build.lock, groups);
+        let missing = wanted.iter().filter(|input| !self.store.has_blob(&input.digest));
         let downloads = Downloads::new(self.ui, missing.map(|input| input.size).sum());
         let events = |event: FetchEvent<'_>| match event {
             FetchEvent::Started { .. } => {}
@@ -135,7 +135,7 @@ impl<'a> Context<'a> {
             }
             FetchEvent::Finished { name } => downloads.finished(name),
         };
-        let result = build.fetch(Net { http: &http, sources: &sources, events: &events }, groups);
+        let result = build.fetch(Net { http: &http, sources: &sources, events: &events }, &wanted);
         downloads.close();
         result
     }

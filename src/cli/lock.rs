@@ -59,7 +59,7 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
         context.ui.say(format!("{}: nothing changed", path.display()));
         return Ok(());
     }
-    write(&path, &text)?;
+    write(context.project(), &path, &text)?;
     let (debs, wheels) = (lock.debs.len(), lock.wheels.len());
     let rest = lock.npm.len() + lock.urls.len();
     context.ui.say(format!(
@@ -79,10 +79,9 @@ pub fn read(path: &Path) -> Result<Option<Lock>, CommandError> {
     }
 }
 
-/// Replaces the lock as a whole or not at all.
-fn write(path: &Path, text: &str) -> Result<(), CommandError> {
+/// Replaces the lock in the folder `dir` as a whole or not at all.
+fn write(dir: &Path, path: &Path, text: &str) -> Result<(), CommandError> {
     let failed = |error: std::io::Error| format!("writing {}: {error}", path.display());
-    let dir = path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
     let mut options = tempfile::Builder::new();
     // As any file the user makes: the umask decides.
     let options = options.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));

@@ -62,7 +62,7 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     for test in &tests {
         for firmware in firmwares(test, &plan, args.firmware) {
             ran += 1;
-            let name = format!("{}-{}", test.name, word(firmware));
+            let name = format!("{}-{}", test.name, firmware.name());
             let setup = Setup {
                 disk: &image.disk(),
                 tools: &tools,
@@ -174,13 +174,6 @@ fn firmwares(test: &TestSpec, plan: &Plan, choice: Option<Choice>) -> Vec<Firmwa
     }
     let wanted = |firmware: &&Firmware| test.firmware.as_ref().is_none_or(|f| f.contains(firmware));
     plan.target.firmware.iter().filter(wanted).copied().collect()
-}
-
-fn word(firmware: Firmware) -> &'static str {
-    match firmware {
-        Firmware::Bios => "bios",
-        Firmware::Uefi => "uefi",
-    }
 }
 
 /// Where the overlay `ssh` has sshd listen.

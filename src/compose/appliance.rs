@@ -8,7 +8,8 @@ use super::wheels::{self, WheelError};
 use super::{Declarations, overlay, strip};
 use crate::appliance::Plan;
 use crate::digest::{Digest, Hasher};
-use crate::lock::{Deb, Group, Lock};
+use crate::interrupt;
+use crate::lock::{Group, Lock};
 use crate::store::{StepError, Store, StoreError};
 use crate::tools::Tools;
 use crate::tree::{Tree, TreeError};
@@ -55,13 +56,6 @@ pub struct Inputs<'a> {
     pub events: &'a (dyn Fn(Event) + Sync),
 }
 
-impl Inputs<'_> {
-    /// The debs of one group.
-    fn debs(&self, group: Group) -> Vec<Deb> {
-        self.lock.debs.iter().filter(|deb| deb.groups.contains(&group)).cloned().collect()
-    }
-}
-
 /// Composes the root file system.
 ///
 /// # Errors
@@ -69,24 +63,20 @@ impl Inputs<'_> {
 pub fn compose(inputs: &Inputs<'_>) -> Result<Tree, ApplianceError> {
     let Inputs { store, plan, lock, tools, declarations, events } = *inputs;
     let context = Finish { store, tools, epoch: lock.epoch };
-    let debs = inputs.debs(Group::Image);
+    let debs = lock.debs_of(Group::Image);
     let packages = packages::install(store, &debs, declarations, lock.epoch, events)?;
     let mut tree = system(inputs, &packages)?;
     for env in plan.overlays.iter().flat_map(|overlay| &overlay.python) {
-        stopped()?;
+        interrupt::check().map_err(ComposeError::from)?;
         tree.overlay(&wheels::install(context, env, &lock.wheels)?)?;
     }
-    stopped()?;
+    interrupt::check().map_err(ComposeError::from)?;
     finish::finish(context, &mut tree)?;
     strip::strip(&mut tree);
     tree.clamp_times(lock.epoch);
     tree.check_links()?;
     secrets::refuse(store, &packages, &tree, plan)?;
     Ok(tree)
-}
-
-fn stopped() -> Result<(), ComposeError> {
-    if crate::interrupt::requested() { Err(ComposeError::Interrupted) } else { Ok(()) }
 }
 
 /// The packages as dpkg would leave them, caches included, and nothing of chatimg's own: what the parity test
@@ -96,7 +86,7 @@ fn stopped() -> Result<(), ComposeError> {
 /// See [`ApplianceError`].
 pub fn installed(inputs: &Inputs<'_>) -> Result<Tree, ApplianceError> {
     let Inputs { store, lock, tools, declarations, events, .. } = *inputs;
-    let debs = inputs.debs(Group::Image);
+    let debs = lock.debs_of(Group::Image);
     let mut tree = packages::install(store, &debs, declarations, lock.epoch, events)?;
     finish::finish(Finish { store, tools, epoch: lock.epoch }, &mut tree)?;
     Ok(tree)
@@ -126,9 +116,7 @@ pub fn tools_tree(
     group: Group,
     events: &(dyn Fn(Event) + Sync),
 ) -> Result<Tree, ComposeError> {
-    let debs: Vec<_> =
-        lock.debs.iter().filter(|deb| deb.groups.contains(&group)).cloned().collect();
-    packages::unpack(store, &debs, lock.epoch, events)
+    packages::unpack(store, &lock.debs_of(group), lock.epoch, events)
 }
 
 /// Overlays over packages, kept under the digest of the plan and of all their files.

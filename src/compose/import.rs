@@ -1,6 +1,5 @@
 //! Locked .debs to trees in the store, several at a time.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::packages::{ComposeError, Event};
@@ -8,6 +7,7 @@ use crate::debian::control::Control;
 use crate::debian::deb;
 use crate::digest::{Digest, Hasher};
 use crate::lock::Deb;
+use crate::parallel::try_map;
 use crate::store::{StepError, Store};
 use crate::tree::{FileRef, Tree};
 
@@ -57,44 +57,22 @@ impl Package {
     }
 }
 
-/// Imports all packages, in the order of `debs`. The largest go first, so that no thread is left alone with
-/// one at the end.
+/// Imports all packages, the largest first, so that no thread is left alone with one at the end.
 pub(super) fn all(
     store: &Store,
     debs: &[Deb],
     events: &(dyn Fn(Event) + Sync),
 ) -> Result<Vec<Package>, ComposeError> {
-    let mut order: Vec<_> = (0..debs.len()).collect();
-    order.sort_by_key(|&index| std::cmp::Reverse(debs[index].size));
-    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let results: Mutex<Vec<Option<Result<Package, ComposeError>>>> =
-        Mutex::new(debs.iter().map(|_| None).collect());
-    let work = || {
-        while let Some(&index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let result = match crate::interrupt::requested() {
-                true => Err(ComposeError::Interrupted),
-                false => import(store, &debs[index]),
-            };
-            let failed = result.is_err();
-            results.lock().expect("no thread panics holding this")[index] = Some(result);
-            if failed {
-                next.store(order.len(), Ordering::Relaxed);
-                return;
-            }
-            let (package, total) = (debs[index].name.clone(), debs.len());
-            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            events(Event::Imported { package, done, total });
-        }
-    };
-    let threads = std::thread::available_parallelism().map_or(2, usize::from).min(debs.len());
-    std::thread::scope(|scope| (0..threads).for_each(|_| _ = scope.spawn(work)));
-    let results = results.into_inner().expect("no thread panics holding this");
-    // After a failure the rest was not tried; the failure is among those that were.
-    let mut packages = Vec::with_capacity(debs.len());
-    for result in results.into_iter().flatten() {
-        packages.push(result?);
-    }
-    Ok(packages)
+    let mut order: Vec<_> = debs.iter().collect();
+    order.sort_by_key(|deb| std::cmp::Reverse(deb.size));
+    let done = AtomicUsize::new(0);
+    let total = debs.len();
+    try_map(&order, |deb| {
+        let package = import(store, deb)?;
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        events(Event::Imported { package: deb.name.clone(), done, total });
+        Ok(package)
+    })
 }
 
 fn import(store: &Store, deb: &Deb) -> Result<Package, ComposeError> {

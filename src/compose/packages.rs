@@ -88,8 +88,8 @@ pub enum ComposeError {
         why: String,
     },
     /// The user stopped it. What was imported so far is kept.
-    #[error("composing was stopped; the next run goes on from here")]
-    Interrupted,
+    #[error(transparent)]
+    Interrupted(#[from] crate::interrupt::Interrupted),
     /// A path that no tree can have.
     #[error(transparent)]
     Path(#[from] PathError),

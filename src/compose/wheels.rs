@@ -8,12 +8,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Cursor, Read};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::finish::{Finish, FinishError, Source, compile};
 use crate::appliance::PythonEnv;
 use crate::digest::{Digest, Hasher};
 use crate::lock::Wheel;
+use crate::parallel::try_map;
 use crate::store::{PackWriter, StepError, Store, StoreError};
 use crate::tree::{Entry, Meta, Node, PathError, Tree, TreeError, TreePath};
 
@@ -52,8 +52,8 @@ pub enum WheelError {
         source: TreeError,
     },
     /// The user stopped it.
-    #[error("installing wheels was stopped; the next run goes on from here")]
-    Interrupted,
+    #[error(transparent)]
+    Interrupted(#[from] crate::interrupt::Interrupted),
     /// Compiling failed.
     #[error(transparent)]
     Compile(#[from] FinishError),
@@ -91,30 +91,7 @@ fn all(
 ) -> Result<Vec<Tree>, WheelError> {
     let mut wheels: Vec<_> = wheels.iter().filter(|wheel| wheel.env == env.name).collect();
     wheels.sort_by_key(|wheel| std::cmp::Reverse(wheel.size));
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut made = Vec::new();
-        while let Some(wheel) = wheels.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let result = match crate::interrupt::requested() {
-                true => Err(WheelError::Interrupted),
-                false => one(context, wheel, into),
-            };
-            if result.is_err() {
-                next.store(wheels.len(), Ordering::Relaxed);
-            }
-            made.push(result);
-        }
-        made
-    };
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    let made = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let join = |thread: std::thread::ScopedJoinHandle<'_, Vec<_>>| {
-            thread.join().expect("a wheel's thread does not panic")
-        };
-        threads.into_iter().flat_map(join).collect::<Vec<_>>()
-    });
-    made.into_iter().collect()
+    try_map(&wheels, |wheel| one(context, wheel, into))
 }
 
 fn skeleton(context: Finish<'_>, into: &str) -> Result<Tree, WheelError> {

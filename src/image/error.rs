@@ -69,8 +69,8 @@ pub enum ImageError {
         why: String,
     },
     /// The user asked to stop.
-    #[error("interrupted; the images are as they were")]
-    Interrupted,
+    #[error(transparent)]
+    Interrupted(#[from] crate::interrupt::Interrupted),
 }
 
 impl ImageError {

@@ -124,9 +124,7 @@ impl Plan {
         queues: Vec<Receiver<Result<Vec<u8>, StoreError>>>,
     ) -> Result<(), ImageError> {
         for (index, (handle, _)) in self.files.iter().enumerate() {
-            if interrupt::requested() {
-                return Err(ImageError::Interrupted);
-            }
+            interrupt::check()?;
             let bytes = queues[index % READERS].recv().expect("a reader sends every file")?;
             writer
                 .fill(*handle, &mut bytes.as_slice())

@@ -74,7 +74,8 @@ const fn show(group: Group) -> &'static str {
 }
 
 impl UpdateSet {
-    fn holds(&self, name: &str) -> bool {
+    /// Whether an input stays as it is locked.
+    pub(super) fn holds(&self, name: &str) -> bool {
         match self {
             Self::None => true,
             Self::All => false,

@@ -56,6 +56,13 @@ pub struct Lock {
     pub urls: Vec<UrlBlob>,
 }
 
+impl Lock {
+    /// The Debian packages of a group.
+    pub fn debs_of(&self, group: Group) -> Vec<Deb> {
+        self.debs.iter().filter(|deb| deb.groups.contains(&group)).cloned().collect()
+    }
+}
+
 /// One Debian suite's signed index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Index {

@@ -56,23 +56,19 @@ pub fn resolve(
     let sources =
         fetch::ask_pip(store, http, online.sources.clone(), &lock).map_err(ResolveError::Pip)?;
     let online = &Online { sources: &sources, ..*online };
-    let keep = |name: &str| match update {
-        UpdateSet::None => true,
-        UpdateSet::All => false,
-        UpdateSet::Names(names) => !names.contains(name),
-    };
     let previous = previous.cloned().unwrap_or_default();
     for (env, requirements) in &request.python {
-        let locked = previous.wheels.iter().filter(|wheel| wheel.env == *env && keep(&wheel.name));
+        let locked =
+            previous.wheels.iter().filter(|wheel| wheel.env == *env && update.holds(&wheel.name));
         let prefer = locked.map(|wheel| (wheel.name.clone(), wheel.version.clone())).collect();
         lock.wheels.extend(resolve_python(online, env, requirements, &prefer)?);
     }
     let mut prefer: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for tarball in previous.npm.iter().filter(|tarball| keep(&tarball.name)) {
+    for tarball in previous.npm.iter().filter(|tarball| update.holds(&tarball.name)) {
         prefer.entry(tarball.name.clone()).or_default().insert(tarball.version.clone());
     }
     lock.npm = resolve_npm(online, &request.npm, &prefer)?;
-    let locked = previous.urls.iter().filter(|url| keep(&url.name));
+    let locked = previous.urls.iter().filter(|url| update.holds(&url.name));
     let prefer = locked.map(|url| (url.name.clone(), url.digest)).collect();
     lock.urls = resolve_urls(online, &request.url, &prefer).map_err(ResolveError::Url)?;
     Ok(lock)

@@ -14,8 +14,8 @@ pub enum TestFailure {
     #[error(transparent)]
     Step(Box<StepFailure>),
     /// The user asked to stop.
-    #[error("the test was interrupted")]
-    Interrupted,
+    #[error(transparent)]
+    Interrupted(#[from] crate::interrupt::Interrupted),
     /// The operating system refused.
     #[error("{doing}: {source}")]
     Io {

@@ -16,7 +16,6 @@ use super::spec::{Action, Step, TestSpec};
 use super::ssh::{Client, Output};
 use super::text::{self, Variables, shown};
 use super::{Event, Report, Setup};
-use crate::appliance::Firmware;
 use crate::interrupt;
 
 /// Between two looks at everything that is waited for.
@@ -201,10 +200,7 @@ impl<'a> Run<'a> {
         let diagnosis = self.diagnose();
         TestFailure::Step(Box::new(StepFailure {
             test: self.spec.name.clone(),
-            firmware: match self.setup.firmware {
-                Firmware::Bios => "bios",
-                Firmware::Uefi => "uefi",
-            },
+            firmware: self.setup.firmware.name(),
             number,
             total: self.spec.steps.len(),
             title: step.map_or_else(String::new, Step::title),
@@ -243,9 +239,7 @@ impl<'a> Run<'a> {
 
     /// Whether all is well: nobody interrupts, the console is clean, QEMU runs, there is time left.
     pub(super) fn check(&mut self) -> Result<(), Stop> {
-        if interrupt::requested() {
-            return Err(TestFailure::Interrupted.into());
-        }
+        interrupt::check().map_err(TestFailure::from)?;
         self.look_at_console()?;
         if let Some(machine) = &mut self.machine
             && let Some(status) = machine.ended()

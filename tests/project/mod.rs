@@ -42,6 +42,24 @@ impl Project {
             .tools(group)
             .unwrap_or_else(|e| panic!("{e}\nrun `cargo run --release -- build` first"))
     }
+
+    /// Gives every .deb of the image its usual name in `dir`.
+    pub fn lay_out(&self, dir: &Path) {
+        for deb in self.lock.debs_of(Group::Image) {
+            let name = deb.path.rsplit('/').next().expect("a file name");
+            let bytes = self.store.read_blob(&deb.digest).expect("the store");
+            let bytes = bytes.expect("the build fetched it");
+            std::fs::write(dir.join(name), bytes).expect("the .deb is copied");
+        }
+    }
+}
+
+/// Another store, at `dir`, with the same fetched inputs and nothing made of them.
+pub fn cold_store(dir: &Path) -> PathBuf {
+    std::fs::create_dir(dir).expect("folder");
+    let copied = Command::new("cp").arg("-a").arg(store_dir().join("blobs")).arg(dir).status();
+    assert!(copied.expect("cp").success());
+    dir.to_owned()
 }
 
 /// Where `chatimg build` keeps its store.

@@ -17,6 +17,7 @@ use std::io;
 use std::path::Path;
 
 use crate::digest::{Digest, Hasher};
+use crate::parallel::try_map;
 use crate::store::{PackWriter, StepError, Store, StoreError};
 use crate::tools::{ToolError, Tools};
 use crate::tree::{Entry, ExportError, Meta, Node, PathError, Tree, TreeError};
@@ -25,8 +26,8 @@ use crate::tree::{Entry, ExportError, Meta, Node, PathError, Tree, TreeError};
 #[derive(Debug, thiserror::Error)]
 pub enum FinishError {
     /// The user stopped it.
-    #[error("it was stopped; the next run goes on from here")]
-    Interrupted,
+    #[error(transparent)]
+    Interrupted(#[from] crate::interrupt::Interrupted),
     /// What it reads is not as it must be.
     #[error("{path}: {why}")]
     Input {
@@ -81,28 +82,8 @@ pub(super) fn finish(context: Finish<'_>, tree: &mut Tree) -> Result<(), FinishE
         ld_cache::write,
         pam::configure,
     ];
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let whole = &*tree;
-    let work = || {
-        let mut done = Vec::new();
-        while let Some(step) = steps.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-            let result = match crate::interrupt::requested() {
-                true => Err(FinishError::Interrupted),
-                false => step(context, whole),
-            };
-            if result.is_err() {
-                next.store(steps.len(), std::sync::atomic::Ordering::Relaxed);
-            }
-            done.push(result);
-        }
-        done
-    };
-    let results = std::thread::scope(|scope| {
-        let threads = [scope.spawn(work), scope.spawn(work)];
-        threads.map(|thread| thread.join().expect("a step does not panic"))
-    });
-    for added in results.into_iter().flatten() {
-        tree.overlay(&added?)?;
+    for added in try_map(&steps, |step| step(context, tree))? {
+        tree.overlay(&added)?;
     }
     Ok(())
 }
