@@ -13,7 +13,7 @@ const MIB: i64 = 1 << 20;
 const PRESETS: [&str; 1] = ["box"];
 const FIRMWARE: [(&str, Firmware); 2] = [("bios", Firmware::Bios), ("uefi", Firmware::Uefi)];
 
-/// A small server of about 2010, as they are given away.
+/// A small used server: Celeron G3900T, which has no AVX.
 fn preset() -> Target {
     Target {
         cores: 2,
