@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Store, StoreError, files};
@@ -102,10 +102,14 @@ impl Store {
 
     fn stored_tree(&self, key: &Digest) -> Result<Option<Tree>, StoreError> {
         let Some(text) = self.stored_document(key)? else { return Ok(None) };
-        let tree = Tree::decode(&text).map_err(|error| StoreError::Damaged {
-            what: format!("stored result {key}"),
-            why: error.to_string(),
-        })?;
+        let tree = match Tree::decode(&text) {
+            Ok(tree) => tree,
+            Err(error) => {
+                self.forget(key)?;
+                let what = format!("stored result {key}");
+                return Err(StoreError::Damaged { what, why: error.to_string() });
+            }
+        };
         let packs: BTreeSet<_> = tree
             .iter()
             .filter_map(|(_, entry)| match &entry.node {
@@ -127,13 +131,7 @@ impl Store {
     /// It cannot be removed.
     pub fn forget(&self, key: &Digest) -> Result<(), StoreError> {
         self.packs().remove(key);
-        let dir = self.sharded("results", key);
-        match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(StoreError::io("removing", &dir)(error))
-            }
-            _ => Ok(()),
-        }
+        remove_dir(&self.sharded("results", key))
     }
 
     /// A file's contents, verified.
@@ -180,6 +178,15 @@ impl Store {
 
     fn packs(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<Digest, Arc<File>>> {
         self.packs.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn remove_dir(dir: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::io("removing", dir)(error))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -276,8 +283,10 @@ impl PackWriter {
         files::sync_dir(self.dir.path())?;
         let parent = self.target.parent().expect("results lie in a folder");
         files::create_dirs(parent)?;
-        let dir = self.dir.keep();
-        fs::rename(&dir, &self.target).map_err(StoreError::io("renaming", &dir))?;
+        // What is there has no document, or nobody would have made it again: its removal was cut short.
+        remove_dir(&self.target)?;
+        let dir = self.dir.path();
+        fs::rename(dir, &self.target).map_err(StoreError::io("renaming", dir))?;
         files::sync_dir(parent)
     }
 }
@@ -343,6 +352,25 @@ mod tests {
             let file = only_file(&store.tree(key, one_file).expect("mended"));
             assert_eq!(store.read(&file).expect("reads"), b"contents");
         }
+    }
+
+    #[test]
+    fn a_removal_that_was_cut_short_is_in_nobodys_way() {
+        let (_dir, store) = store();
+        let key = Digest::of(b"step");
+        store.tree(key, one_file).expect("makes it");
+        fs::remove_file(store.sharded("results", &key).join("doc")).expect("the first of two");
+        store.tree(key, one_file).expect("made again");
+        assert_eq!(fs::read_dir(store.root.join("tmp")).expect("tmp").count(), 0);
+    }
+
+    #[test]
+    fn a_document_that_is_no_tree_is_removed() {
+        let (_dir, store) = store();
+        let key = Digest::of(b"step");
+        store.document(key, || Ok::<_, StoreError>("no tree".to_owned())).expect("makes it");
+        assert!(matches!(store.tree(key, one_file), Err(StepError::Store(_))));
+        store.tree(key, one_file).expect("made again");
     }
 
     #[test]
