@@ -57,7 +57,7 @@ impl Images {
                 && File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok());
             if stale {
                 let path = entry.path();
-                fs::remove_dir_all(&path).map_err(ImageError::io("removing", &path))?;
+                remove_if_there(&path)?; // Its builder may just be cleaning up itself.
             }
         }
         Ok(images)
@@ -72,10 +72,14 @@ impl Images {
         Ok(file)
     }
 
-    /// The folder of a finished image. Its manifest was written last.
+    /// The folder of a finished image. Its manifest was written last: whatever is newer was changed since, by a
+    /// machine that was started from it, say, and is no longer that image.
     pub(super) fn find(&self, id: &str) -> Option<PathBuf> {
         let dir = self.dir.join(id);
-        [DISK, ROOT, MANIFEST].iter().all(|name| dir.join(name).is_file()).then_some(dir)
+        let written = |name| fs::metadata(dir.join(name)).ok()?.modified().ok();
+        let last = written(MANIFEST)?;
+        let whole = [DISK, ROOT].iter().all(|name| written(name).is_some_and(|time| time <= last));
+        whole.then_some(dir)
     }
 
     /// Makes a folder to build in.
@@ -94,14 +98,20 @@ impl Images {
     pub(super) fn finish(&self, work: Work, id: &str) -> Result<PathBuf, ImageError> {
         let from = work.path();
         let to = self.dir.join(id);
-        fs::set_permissions(from, Permissions::from_mode(0o755))
-            .map_err(ImageError::io("setting the mode of", from))?;
+        let mode = |path: &Path, mode| {
+            fs::set_permissions(path, Permissions::from_mode(mode))
+                .map_err(ImageError::io("setting the mode of", path))
+        };
+        mode(from, 0o755)?;
+        for name in [DISK, ROOT, MANIFEST] {
+            mode(&from.join(name), 0o444)?;
+        }
         sync_dir(from)?;
         let _lock = self.lock()?;
         if self.find(id).is_some() {
             return Ok(to); // Another builder was faster; its bytes are the same.
         }
-        remove_if_there(&to)?; // Somebody took files out of it.
+        remove_if_there(&to)?; // Somebody changed it.
         fs::rename(from, &to).map_err(ImageError::io("renaming", from))?;
         sync_dir(&self.dir)?;
         Ok(to)
@@ -191,6 +201,21 @@ mod tests {
         fs::write(dead.join(DISK), "half").expect("writes");
         Images::open(dir.path()).expect("opens again");
         assert!(!dead.exists() && living.path().exists());
+    }
+
+    #[test]
+    fn an_image_that_was_written_to_is_built_again() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let images = Images::open(dir.path()).expect("opens");
+        let disk = finished(&images, "id").join(DISK);
+        assert_eq!(fs::metadata(&disk).expect("disk").permissions().mode() & 0o777, 0o444);
+        assert!(images.find("id").is_some());
+        let file = File::open(&disk).expect("opens");
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(1);
+        file.set_modified(later).expect("as a guest's write would");
+        assert_eq!(images.find("id"), None);
+        finished(&images, "id");
+        assert!(images.find("id").is_some());
     }
 
     #[test]
