@@ -2,8 +2,8 @@
 # chatimg's first process: from the kernel to the slot's /sbin/init. Run by busybox (static).
 #
 #   1. load the modules of /lib/modules/order
-#   2. find the disk by the GUID in its partition table, and the slot on it by number
-#   3. mount the slot read-only; refuse it unless it holds the image that GRUB means
+#   2. find the disk: by the GUID in its partition table, and the image in its slot, which must be the one that GRUB means
+#   3. mount the slot read-only
 #   4. grow the data partition to the end of the disk; format it if the image's marker allows that
 #   5. mount it on /state, and bind each line of /usr/lib/chatimg/state to its place
 #   6. switch_root
@@ -22,7 +22,14 @@ export PATH=/bin:/sbin
 /bin/busybox mkdir -p /sbin
 /bin/busybox --install -s /bin
 
-say() { echo "chatimg: $*"; }
+# /dev/console is the serial port where there is one; who sits at the screen is to know, too.
+say() {
+    echo "chatimg: $*"
+    case $(cat /sys/class/tty/console/active 2>/dev/null) in
+    *tty0) ;;
+    *) echo "chatimg: $*" >/dev/tty0 ;;
+    esac 2>/dev/null
+}
 
 # fail TEXT [SECONDS]
 fail() {
@@ -69,40 +76,64 @@ disk_guid() {
     hexdump -s 568 -n 16 -e '1/4 "%08x" "-" 1/2 "%04x" "-" 1/2 "%04x" "-" 2/1 "%02x" "-" 6/1 "%02x"' "/dev/$1"
 }
 
-# Sets disk to the one whose table has our GUID.
-find_disk() {
+# The disks whose table has our GUID.
+our_disks() {
     for dir in /sys/block/*; do
         name=${dir##*/}
         case $name in loop* | ram* | sr* | fd* | dm-* | zram*) continue ;; esac
-        [ "$(disk_guid "$name")" = "$guid" ] && disk=$name && return 0
+        [ "$(disk_guid "$name")" = "$guid" ] && echo "$name"
+    done
+}
+
+# The name of partition number $2 on disk $1.
+partition() {
+    for file in "/sys/block/$1/$1"*/partition; do
+        [ -r "$file" ] && [ "$(cat "$file")" = "$2" ] && basename "${file%/partition}" && return
     done
     return 1
 }
 
-# The name of partition number $1 on our disk.
-partition() {
-    for file in "/sys/block/$disk/$disk"*/partition; do
-        [ -r "$file" ] && [ "$(cat "$file")" = "$1" ] && basename "${file%/partition}" && return
+# The id of the image in the slot of disk $1.
+image_on() {
+    device=$(partition "$1" "$root_number") || return
+    mount -t ext4 -o ro,noload "/dev/$device" /sysroot 2>/dev/null || return
+    sed -n 's/^id=//p' /sysroot/boot/chatimg-id
+    umount /sysroot
+}
+
+# Sets disk to the one whose slot holds the image that GRUB means. Another disk may carry the appliance, too: the stick
+# it came on, or one that is being replaced. If even the image is the same, nobody can tell which data are meant.
+find_disk() {
+    disk='' found=''
+    for name in $(our_disks); do
+        image=$(image_on "$name")
+        found="$found $name holds ${image:-none},"
+        [ "$image" = "$id" ] || continue
+        [ -z "$disk" ] || fail "the disks $disk and $name both carry this box's image $id; take one of them out" 60
+        disk=$name
     done
-    return 1
+    [ -n "$disk" ]
 }
 
 wait_for_slot() {
     tries=0
-    until find_disk && root=$(partition "$root_number") && data=$(partition 6) && env=$(partition 3); do
+    until find_disk; do
         tries=$((tries + 1))
         if [ "$tries" -ge 150 ]; then
             seen=$(cd /sys/block && echo *)
-            fail "no disk with GUID $guid and its partitions after 30 s (seen: $seen; modules that did not load:$unloaded)"
+            fail "no disk with GUID $guid has image $id in slot $slot after 30 s ($found seen: $seen; modules that did not load:$unloaded)"
         fi
         sleep 0.2
     done
+    # A second one may be slower to appear.
+    sleep 1
+    find_disk || fail "the disk $disk went away"
+    root=$(partition "$disk" "$root_number") && data=$(partition "$disk" 6) && env=$(partition "$disk" 3) ||
+        fail "the disk $disk lacks one of the partitions 3, $root_number and 6"
 }
 
 mount_slot() {
     mount -t ext4 -o ro,noload "/dev/$root" /sysroot || fail "slot $slot (/dev/$root) cannot be mounted"
-    found=$(sed -n 's/^id=//p' /sysroot/boot/chatimg-id)
-    [ -n "$found" ] && [ "$found" = "$id" ] || fail "slot $slot holds image '$found', not '$id'"
     mount_kernel_file_systems /sysroot
 }
 
