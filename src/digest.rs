@@ -95,6 +95,14 @@ impl Hasher {
         Self::default()
     }
 
+    /// The beginning of the key of a cached step: its name, and the code that makes its result (`CHATIMG_SOURCE`), so
+    /// that results of other code are never taken for this code's.
+    pub fn step(name: &str) -> Self {
+        let mut key = Self::new();
+        key.field(name).field(env!("CHATIMG_SOURCE"));
+        key
+    }
+
     /// Adds raw bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);

@@ -177,8 +177,8 @@ impl Build<'_> {
 
     /// Everything that the image depends on.
     fn key(&self, declarations: &Declarations) -> Result<Digest, BuildError> {
-        let mut key = Hasher::new();
-        key.field("build").field(env!("CHATIMG_SOURCE")).field(self.lock.to_toml());
+        let mut key = Hasher::step("build");
+        key.field(self.lock.to_toml());
         key.field(declarations.digest().as_bytes());
         key.field(compose::identity(self.plan).map_err(ApplianceError::from)?.as_bytes());
         Ok(key.finish())
@@ -215,8 +215,8 @@ impl Build<'_> {
 
 /// Both of GRUB's images, made once for each tools closure.
 fn grub(store: &Store, tools: &Tools) -> Result<GrubParts, BuildError> {
-    let mut key = Hasher::new();
-    key.field("grub").field(env!("CHATIMG_SOURCE")).field(tools.id().as_bytes());
+    let mut key = Hasher::step("grub");
+    key.field(tools.id().as_bytes());
     let made = store.tree(key.finish(), |pack| {
         let mut tree = Tree::new();
         let scratch = store.scratch()?;

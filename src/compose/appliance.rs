@@ -124,15 +124,15 @@ fn system(inputs: &Inputs<'_>, packages: &Tree) -> Result<Tree, ApplianceError> 
     let Inputs { store, plan, lock, .. } = *inputs;
     let sources = plan.overlays.iter().map(|overlay| overlay::read(plan, overlay));
     let sources = sources.collect::<Result<Vec<_>, _>>()?;
-    let mut key = Hasher::new();
-    key.field("system").field(env!("CHATIMG_SOURCE")).field(lock.epoch.to_le_bytes());
+    let mut key = Hasher::step("system");
+    key.field(lock.epoch.to_le_bytes());
     key.field(packages.id().as_bytes()).field(plan.identity());
     sources.iter().flatten().for_each(|source| source.identify(&mut key));
     let files = store
         .tree(key.finish(), |pack| system::files(store, pack, packages, plan, sources, lock.epoch));
     let files = files.map_err(StepError::into_inner)?;
-    let mut key = Hasher::new();
-    key.field("settle").field(env!("CHATIMG_SOURCE")).field(lock.epoch.to_le_bytes());
+    let mut key = Hasher::step("settle");
+    key.field(lock.epoch.to_le_bytes());
     key.field(files.id().as_bytes()).field(plan.identity());
     let settled =
         store.tree(key.finish(), |pack| system::settle(store, pack, &files, plan, lock.epoch));

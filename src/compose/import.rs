@@ -88,9 +88,9 @@ fn import(store: &Store, deb: &Deb) -> Result<Package, ComposeError> {
 }
 
 fn key(deb: &Digest) -> Digest {
-    let mut hasher = Hasher::new();
-    hasher.field("import-deb").field(deb::VERSION.to_le_bytes()).field(deb.as_bytes());
-    hasher.finish()
+    let mut key = Hasher::step("import-deb");
+    key.field(deb.as_bytes());
+    key.finish()
 }
 
 /// The package must be the one that the lock names.

@@ -17,9 +17,6 @@ use crate::lock::Deb;
 use crate::store::{PackWriter, StepError, Store, StoreError};
 use crate::tree::{PathError, Tree, TreeError};
 
-/// Raise this when the tree made of the same packages changes.
-const VERSION: u32 = 1;
-
 /// A step of the way, for whoever shows progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -164,8 +161,8 @@ pub fn unpack(
     epoch: i64,
     events: &(dyn Fn(Event) + Sync),
 ) -> Result<Tree, ComposeError> {
-    let mut key = Hasher::new();
-    key.field("unpack-packages").field(env!("CHATIMG_SOURCE")).field(epoch.to_le_bytes());
+    let mut key = Hasher::step("unpack-packages");
+    key.field(epoch.to_le_bytes());
     debs.iter().for_each(|deb| _ = key.field(deb.digest.as_bytes()));
     let result = store.tree(key.finish(), |_| {
         let mut packages = import::all(store, debs, events)?;
@@ -182,10 +179,8 @@ fn sort(packages: &mut [Package]) {
 }
 
 fn key(debs: &[Deb], declarations: &Declarations, epoch: i64) -> Digest {
-    let mut hasher = Hasher::new();
-    hasher.field("install-packages").field(VERSION.to_le_bytes());
-    hasher.field(crate::debian::deb::VERSION.to_le_bytes()).field(epoch.to_le_bytes());
-    hasher.field(declarations.digest().as_bytes());
+    let mut hasher = Hasher::step("install-packages");
+    hasher.field(epoch.to_le_bytes()).field(declarations.digest().as_bytes());
     let mut digests: Vec<_> = debs.iter().map(|deb| deb.digest).collect();
     digests.sort_unstable();
     digests.iter().for_each(|digest| _ = hasher.field(digest.as_bytes()));

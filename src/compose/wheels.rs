@@ -100,8 +100,8 @@ fn skeleton(context: Finish<'_>, into: &str) -> Result<Tree, WheelError> {
         "home = /usr/bin\ninclude-system-site-packages = true\nversion = {version}\n\
          executable = /usr/bin/{PYTHON}\n"
     );
-    let mut key = Hasher::new();
-    key.field("venv").field(env!("CHATIMG_SOURCE")).field(into).field(context.epoch.to_le_bytes());
+    let mut key = Hasher::step("venv");
+    key.field(into).field(context.epoch.to_le_bytes());
     made(context.store, key.finish(), |pack| {
         let mut out = Target { tree: Tree::new(), pack, wheel: "venv", epoch: context.epoch };
         out.file(&format!("{into}/pyvenv.cfg"), 0o644, config.as_bytes())?;
@@ -114,8 +114,8 @@ fn skeleton(context: Finish<'_>, into: &str) -> Result<Tree, WheelError> {
 }
 
 fn one(context: Finish<'_>, wheel: &Wheel, into: &str) -> Result<Tree, WheelError> {
-    let mut key = Hasher::new();
-    key.field("wheel").field(env!("CHATIMG_SOURCE")).field(wheel.digest.as_bytes()).field(into);
+    let mut key = Hasher::step("wheel");
+    key.field(wheel.digest.as_bytes()).field(into);
     key.field(context.tools.id().as_bytes()).field(context.epoch.to_le_bytes());
     made(context.store, key.finish(), |pack| {
         let missing = || WheelError::Missing { wheel: wheel.file.clone() };

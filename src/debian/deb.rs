@@ -13,9 +13,6 @@ use super::unpack::{self, Devices, UnpackError};
 use crate::store::{PackWriter, StoreError};
 use crate::tree::{Entry, Meta, Node, Tree};
 
-/// Raise this when the tree made of a .deb changes: it is part of the result's key.
-pub const VERSION: u32 = 1;
-
 /// A file that is no proper Debian package.
 #[derive(Debug, thiserror::Error)]
 pub enum DebError {

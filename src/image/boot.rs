@@ -42,8 +42,8 @@ pub(super) fn with_boot_files(
         initrd.digest,
         Digest::of(id_text.as_bytes())
     );
-    let mut key = Hasher::new();
-    key.field("boot files 1").field(&id_text).field(&sums).field(spec.epoch.to_le_bytes());
+    let mut key = Hasher::step("boot files");
+    key.field(&id_text).field(&sums).field(spec.epoch.to_le_bytes());
     let small = store.tree(key.finish(), |pack| {
         let mut tree = one_file(pack, "chatimg-id", id_text.as_bytes(), spec.epoch)?;
         add(&mut tree, pack, "SHA256SUMS", sums.as_bytes(), spec.epoch)?;

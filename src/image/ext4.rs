@@ -92,10 +92,9 @@ impl Plan {
         store: &Store,
         take: impl FnMut(u64, Chunk) -> io::Result<()>,
     ) -> Result<(), ImageError> {
-        let mut writer = self
-            .layout
-            .writer(Assembler::new(self.size(), take))
-            .map_err(ImageError::ext4("the file system"))?;
+        let mut assembler = Assembler::new(self.size(), take);
+        let mut writer =
+            self.layout.writer(&mut assembler).map_err(ImageError::ext4("the file system"))?;
         std::thread::scope(|scope| {
             // The readers take turns, so that checking digests and writing overlap.
             let queues: Vec<_> = (0..READERS)
@@ -115,6 +114,10 @@ impl Plan {
             self.fill(&mut writer, queues)
         })?;
         writer.finish().map_err(ImageError::ext4("the file system"))?;
+        if !assembler.is_complete() {
+            let why = "its writer left bytes out".to_owned();
+            return Err(ImageError::Format { what: "the root file system", why });
+        }
         Ok(())
     }
 

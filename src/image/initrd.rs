@@ -17,8 +17,6 @@ use crate::digest::{Digest, Hasher};
 use crate::store::Store;
 use crate::tree::{FileRef, Tree};
 
-/// Raise this when the same inputs give other bytes.
-const VERSION: &str = "initrd 1";
 const INIT: &str = include_str!("initrd/init.sh");
 const LEVEL: i32 = 19;
 const MODULE_MAX: u64 = 64 << 20;
@@ -93,8 +91,8 @@ impl Plan {
 
     /// The key of this initrd: everything its bytes depend on.
     pub fn key(&self) -> Digest {
-        let mut key = Hasher::new();
-        key.field(VERSION).field(INIT).field(self.epoch.to_le_bytes());
+        let mut key = Hasher::step("initrd");
+        key.field(self.epoch.to_le_bytes());
         key.field(self.busybox.digest.as_bytes());
         for (path, file) in &self.modules {
             key.field(path).field(file.digest.as_bytes());
@@ -128,14 +126,6 @@ impl Plan {
         zstd::encode_all(cpio.finish().as_slice(), LEVEL)
             .map_err(|error| ImageError::Format { what: "the initrd", why: error.to_string() })
     }
-}
-
-/// A digest of what is not in any input: the script and the list of modules.
-pub(super) fn code() -> Digest {
-    let mut code = Hasher::new();
-    code.field(VERSION).field(INIT);
-    WANTED.iter().for_each(|name| _ = code.field(name));
-    code.finish()
 }
 
 /// The regular file at `path`, links followed.

@@ -15,7 +15,7 @@ use crate::lock::{Deb, DebArchive, Group, Lock};
 use crate::tree::{Entry, Node, Tree, TreePath};
 
 /// Raise this when readers must change.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// Everything of the lock that shapes the image, as a list; the tools that only test it are left out.
 pub(super) fn inputs(lock: &Lock) -> Value {
@@ -76,7 +76,7 @@ pub(super) fn write(
         .collect();
     let head = json!({
         "schema": SCHEMA, "id": id, "appliance": spec.name, "epoch": spec.epoch,
-        "tree": spec.root.id(), "disk-guid": layout.disk_guid().to_string(),
+        "tree": root.id(), "disk-guid": layout.disk_guid().to_string(),
         "images": {
             output::DISK: {"size": layout.disk_size()},
             output::ROOT: {"size": contents.root.size, "sha256": contents.root.digest},

@@ -62,8 +62,8 @@ impl Tools {
     /// It cannot be written.
     pub fn unpack(store: &Store, tree: &Tree, epoch: i64) -> Result<Self, ToolError> {
         let id = tree.id();
-        let mut key = Hasher::new();
-        key.field("tools").field(env!("CHATIMG_SOURCE")).field(id.as_bytes());
+        let mut key = Hasher::step("tools");
+        key.field(id.as_bytes());
         let root =
             store.folder(key.finish(), |dir| tree.export(store, dir)).map_err(
                 |error| match error {

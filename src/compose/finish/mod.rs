@@ -96,8 +96,8 @@ impl Finish<'_> {
         input: &Tree,
         make: impl FnOnce(&mut Output<'_>) -> Result<(), FinishError>,
     ) -> Result<Tree, FinishError> {
-        let mut key = Hasher::new();
-        key.field(name).field(env!("CHATIMG_SOURCE")).field(self.tools.id().as_bytes());
+        let mut key = Hasher::step(name);
+        key.field(self.tools.id().as_bytes());
         key.field(self.epoch.to_le_bytes()).field(input.id().as_bytes());
         self.keyed(key.finish(), make)
     }

@@ -69,6 +69,11 @@ impl<T: FnMut(u64, Chunk) -> io::Result<()>> Assembler<T> {
         assembler
     }
 
+    /// Whether all chunks were handed over.
+    pub(super) fn is_complete(&self) -> bool {
+        self.next == self.covered.len()
+    }
+
     fn len_of(&self, index: usize) -> usize {
         let rest = self.size.saturating_sub(index as u64 * CHUNK as u64);
         rest.min(CHUNK as u64) as usize
@@ -198,6 +203,15 @@ mod tests {
         assembler.data(0, &vec![1; CHUNK]).expect("takes");
         drop(assembler);
         assert_eq!(seen, 2);
+    }
+
+    #[test]
+    fn bytes_that_never_came_show() {
+        let mut assembler = Assembler::new(SIZE, |_, _| Ok(()));
+        assembler.zeros(0, SIZE - 1).expect("takes");
+        assert!(!assembler.is_complete());
+        assembler.zeros(SIZE - 1, 1).expect("takes");
+        assert!(assembler.is_complete());
     }
 
     #[test]
