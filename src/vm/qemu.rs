@@ -167,16 +167,7 @@ fn escaped(value: &OsStr) -> String {
 impl Machine {
     /// Switches the machine on.
     pub(super) fn start(make: &Make<'_>) -> Result<Self, TestFailure> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match Self::try_start(make) {
-                // Somebody took a port between its choice and QEMU's start.
-                Err(TestFailure::Qemu { words, .. })
-                    if words.contains("host forwarding") && tries < START_TRIES => {}
-                result => return result,
-            }
-        }
+        with_other_ports(|| Self::try_start(make))
     }
 
     fn try_start(make: &Make<'_>) -> Result<Self, TestFailure> {
@@ -266,6 +257,21 @@ impl Drop for Machine {
     }
 }
 
+/// Starts anew, with other ports, if somebody took one between its choice and QEMU's start.
+fn with_other_ports<T>(
+    mut start: impl FnMut() -> Result<T, TestFailure>,
+) -> Result<T, TestFailure> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match start() {
+            Err(TestFailure::Qemu { words, .. })
+                if words.contains("host forwarding") && tries < START_TRIES => {}
+            result => return result,
+        }
+    }
+}
+
 /// A free port of 127.0.0.1 for each port of the guest.
 fn free_ports(guest: &BTreeSet<u16>) -> io::Result<BTreeMap<u16, u16>> {
     let bind = |&port: &u16| Ok((port, TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?));
@@ -280,6 +286,27 @@ mod tests {
     use crate::store::Store;
     use crate::tree::Tree;
     use crate::vm::Accel;
+
+    #[test]
+    fn a_port_that_was_taken_meanwhile_is_tried_again_but_not_for_ever() {
+        let taken = || TestFailure::Qemu {
+            what: "ended with exit status: 1".to_owned(),
+            words: "Could not set up host forwarding rule 'tcp:127.0.0.1:40001-:443'".to_owned(),
+        };
+        let mut tries = 0;
+        let mut start = |free_at| {
+            tries += 1;
+            if tries < free_at { Err(taken()) } else { Ok(tries) }
+        };
+        assert_eq!(with_other_ports(|| start(2)).expect("starts"), 2);
+        assert!(with_other_ports(|| start(100)).is_err());
+        let mut tries = 0;
+        let other = with_other_ports(|| {
+            tries += 1;
+            Err::<(), _>(TestFailure::Interrupted(crate::interrupt::Interrupted))
+        });
+        assert!(other.is_err() && tries == 1);
+    }
 
     #[test]
     fn each_port_gets_its_own() {
