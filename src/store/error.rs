@@ -38,6 +38,9 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// The user asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] crate::interrupt::Interrupted),
     /// A tree names contents that are no longer there.
     #[error("the store lacks the contents of result {pack}; run the command again")]
     MissingPack {

@@ -1,10 +1,11 @@
 //! The few file system operations that the store is made of.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::Path;
 use std::time::Duration;
 
 use super::StoreError;
+use crate::interrupt;
 
 /// `mkdir -p`.
 pub(super) fn create_dirs(path: &Path) -> Result<(), StoreError> {
@@ -38,8 +39,19 @@ impl Lock {
             .write(true)
             .open(path)
             .map_err(StoreError::io("opening", path))?;
-        file.lock().map_err(StoreError::io("locking", path))?;
-        Ok(Self { _file: file })
+        // Not File::lock, which Ctrl-C would not end.
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(TryLockError::WouldBlock) => {
+                    interrupt::check()?;
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err(TryLockError::Error(error)) => {
+                    return Err(StoreError::io("locking", path)(error));
+                }
+            }
+        }
     }
 }
 

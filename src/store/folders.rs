@@ -8,7 +8,7 @@ use crate::digest::Digest;
 
 impl Store {
     /// The folder that `make` fills, given an empty one: found under its key, or made now and kept. Nobody
-    /// may write into it afterwards.
+    /// may write into it afterwards; one that is not `whole` any more is made again.
     ///
     /// # Errors
     /// `make`'s own, or the store's.
@@ -16,14 +16,21 @@ impl Store {
         &self,
         key: Digest,
         make: impl FnOnce(&Path) -> Result<(), E>,
+        whole: impl Fn(&Path) -> bool,
     ) -> Result<PathBuf, StepError<E>> {
         let target = self.sharded("folders", &key);
-        if target.is_dir() {
+        if target.is_dir() && whole(&target) {
             return Ok(target);
         }
         let _lock = self.lock(&key)?;
         if target.is_dir() {
-            return Ok(target);
+            if whole(&target) {
+                return Ok(target);
+            }
+            // Out of the way first: a removal that is cut short must not look like a folder.
+            let (dead, _alive) = files::locked_tempdir(&self.root.join("tmp"))?;
+            fs::rename(&target, dead.path().join("dead"))
+                .map_err(StoreError::io("moving", &target))?;
         }
         let (dir, _alive) = files::locked_tempdir(&self.root.join("tmp"))?;
         make(dir.path()).map_err(StepError::Step)?;
@@ -62,6 +69,8 @@ impl Scratch {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     #[test]
@@ -69,21 +78,35 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary folder");
         let store = Store::open(dir.path()).expect("store");
         let key = Digest::of(b"folder");
-        let failed = store.folder(key, |dir| {
-            fs::write(dir.join("half"), b"").expect("write");
-            Err("no")
-        });
+        let failed = store.folder(
+            key,
+            |dir| {
+                fs::write(dir.join("half"), b"").expect("write");
+                Err("no")
+            },
+            |_| true,
+        );
         assert!(matches!(failed, Err(StepError::Step("no"))));
-        let made = store.folder::<()>(key, |dir| {
-            assert_eq!(
-                fs::read_dir(dir).expect("list").count(),
-                0,
-                "nothing is left of the failure"
-            );
-            fs::write(dir.join("whole"), b"").expect("write");
-            Ok(())
-        });
-        let found = store.folder::<()>(key, |_| panic!("made twice"));
-        assert_eq!(made.expect("made"), found.expect("found"));
+        let made = store.folder::<()>(
+            key,
+            |dir| {
+                assert_eq!(
+                    fs::read_dir(dir).expect("list").count(),
+                    0,
+                    "nothing is left of the failure"
+                );
+                fs::write(dir.join("whole"), b"").expect("write");
+                Ok(())
+            },
+            |_| true,
+        );
+        let whole = |dir: &Path| dir.join("whole").is_file();
+        let found = store.folder::<()>(key, |_| panic!("made twice"), whole);
+        let made = made.expect("made");
+        assert_eq!(made, found.expect("found"));
+        fs::remove_file(made.join("whole")).expect("somebody cleans up");
+        let again = store.folder::<io::Error>(key, |dir| fs::write(dir.join("whole"), b""), whole);
+        assert!(whole(&again.expect("made again")));
+        assert_eq!(fs::read_dir(store.root.join("tmp")).expect("tmp").count(), 0);
     }
 }

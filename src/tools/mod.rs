@@ -64,13 +64,12 @@ impl Tools {
         let id = tree.id();
         let mut key = Hasher::step("tools");
         key.field(id.as_bytes());
-        let root =
-            store.folder(key.finish(), |dir| tree.export(store, dir)).map_err(
-                |error| match error {
-                    StepError::Step(error) => ToolError::Unpack(error),
-                    StepError::Store(error) => ToolError::Store(error),
-                },
-            )?;
+        let (export, whole) =
+            (|dir: &Path| tree.export(store, dir), |dir: &Path| tree.is_exported(dir));
+        let root = store.folder(key.finish(), export, whole).map_err(|error| match error {
+            StepError::Step(error) => ToolError::Unpack(error),
+            StepError::Store(error) => ToolError::Store(error),
+        })?;
         Ok(Self { root, id, epoch })
     }
 

@@ -1,12 +1,13 @@
 //! A tree as files in a folder of the host, for programs that only read folders. No root is needed: owners,
 //! devices and extended attributes stay behind, and everything is writable by its owner.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{Node, Tree};
+use super::{Entry, Node, Tree};
 use crate::store::{Store, StoreError};
 
 /// Why a tree could not be written out.
@@ -25,6 +26,14 @@ pub enum ExportError {
     Store(#[from] StoreError),
 }
 
+fn modified(entry: &Entry) -> SystemTime {
+    let seconds = Duration::from_secs(entry.meta.mtime.unsigned_abs());
+    match entry.meta.mtime {
+        0.. => UNIX_EPOCH + seconds,
+        _ => UNIX_EPOCH - seconds,
+    }
+}
+
 impl Tree {
     /// Writes all entries below the empty folder `dest`.
     ///
@@ -38,9 +47,13 @@ impl Tree {
                 Node::Dir => fs::create_dir(&target).map_err(io)?,
                 Node::Symlink(to) => symlink(to, &target).map_err(io)?,
                 Node::File(file) => {
-                    fs::write(&target, store.read(file)?).map_err(io)?;
                     let mode = if entry.meta.mode & 0o111 == 0 { 0o644 } else { 0o755 };
-                    fs::set_permissions(&target, fs::Permissions::from_mode(mode)).map_err(io)?;
+                    fs::write(&target, store.read(file)?)
+                        .and_then(|()| File::open(&target)?.set_modified(modified(entry)))
+                        .and_then(|()| {
+                            fs::set_permissions(&target, fs::Permissions::from_mode(mode))
+                        })
+                        .map_err(io)?;
                 }
                 // A link's target may come after it, so links are made last.
                 Node::HardLink(_) => {}
@@ -55,6 +68,27 @@ impl Tree {
             }
         }
         Ok(())
+    }
+
+    /// Whether `dest` still holds what [`Self::export`] wrote, as far as names, kinds, sizes and times tell.
+    pub fn is_exported(&self, dest: &Path) -> bool {
+        self.iter().all(|(path, entry)| {
+            let target = dest.join(path.as_str());
+            let meta = fs::symlink_metadata(&target);
+            match &entry.node {
+                Node::Dir => meta.is_ok_and(|meta| meta.is_dir()),
+                Node::Symlink(to) => {
+                    fs::read_link(&target).is_ok_and(|found| found.as_os_str() == to.as_str())
+                }
+                Node::File(file) => meta.is_ok_and(|meta| {
+                    meta.is_file()
+                        && meta.len() == file.size
+                        && meta.modified().is_ok_and(|time| time == modified(entry))
+                }),
+                Node::HardLink(_) => meta.is_ok_and(|meta| meta.is_file()),
+                Node::CharDevice { .. } | Node::BlockDevice { .. } | Node::Fifo => true,
+            }
+        })
     }
 
     /// The part of the tree whose paths `wanted` accepts, with the directories on the way to them. A hard
