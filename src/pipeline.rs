@@ -67,6 +67,8 @@ fn list(missing: &[String]) -> String {
 pub enum Event {
     /// A step of the whole way begins.
     Step(&'static str),
+    /// An image of the same id was there, but had been changed since its build; it has this name now.
+    Changed(PathBuf),
     /// So many of so many packages are unpacked.
     Packages {
         /// Packages done.
@@ -140,6 +142,16 @@ impl Build<'_> {
         Ok(built)
     }
 
+    /// The id of the image that was built of all this, if one was.
+    ///
+    /// # Errors
+    /// What it is made of cannot be read.
+    pub fn known(&self) -> Result<Option<String>, BuildError> {
+        let declarations = Declarations::load(self.declarations)?;
+        let id = self.store.stored_document(&self.key(&declarations)?)?;
+        Ok(id.map(|id| id.trim().to_owned()))
+    }
+
     /// Fetches of `wanted` what the store lacks.
     ///
     /// # Errors
@@ -206,6 +218,7 @@ impl Build<'_> {
         let events = |event| {
             (self.events)(match event {
                 image::Event::Step(step) => Event::Step(step),
+                image::Event::Changed(path) => Event::Changed(path),
                 image::Event::Root { done, total } => Event::Root { done, total },
             });
         };

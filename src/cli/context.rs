@@ -104,6 +104,10 @@ impl<'a> Context<'a> {
             let mut phases = phases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             match event {
                 Event::Step(step) => phases.begin(step),
+                Event::Changed(path) => self.ui.warn(format!(
+                    "the image was changed since its build; what it was is in {} now, which you may delete",
+                    path.display()
+                )),
                 Event::Packages { done, total } => phases.progress(done as u64, total as u64),
                 Event::Root { done, total } => phases.progress(done, total),
             }

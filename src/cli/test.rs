@@ -51,10 +51,16 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let tests = chosen(&context.project().join("qemu-tests"), &args.names)?;
     let image = image::current(&context.images())?
         .ok_or("there is no image to test; run `chatimg build` first")?;
-    let tools = context.build(&plan, &lock, |build| {
+    let (tools, known) = context.build(&plan, &lock, |build| {
         context.fetch(build, &[Group::Vm])?;
-        Ok::<_, BuildError>(build.tools(Group::Vm)?.0)
+        Ok::<_, BuildError>((build.tools(Group::Vm)?.0, build.known()?))
     })?;
+    if known.as_ref() != Some(&image.id) {
+        context.ui.warn(
+            "the image was built of something else than is here now, and is tested with what is here now; \
+             run `chatimg build` first to test that",
+        );
+    }
     context.ui.say(format!("testing image {}", image.id));
     let work = context.images().join(".tests");
     let _lock = only_one(&work)?;
@@ -187,7 +193,10 @@ fn ssh_port(plan: &Plan) -> Result<u16, CommandError> {
 
 fn tcp_ports(plan: &Plan) -> Vec<u16> {
     let ports = plan.overlays.iter().flat_map(|overlay| &overlay.ports);
-    ports.filter(|port| port.protocol == Protocol::Tcp).map(|port| port.number).collect()
+    ports
+        .filter(|port| port.open && port.protocol == Protocol::Tcp)
+        .map(|port| port.number)
+        .collect()
 }
 
 /// Keeps a second `chatimg test` off the same folder for as long as this one runs.

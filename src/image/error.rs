@@ -68,6 +68,14 @@ pub enum ImageError {
         /// What is wrong.
         why: String,
     },
+    /// An image is not as it was built.
+    #[error(
+        "{} was changed or copied since its build; run `chatimg build` to make it anew", dir.display()
+    )]
+    Changed {
+        /// Its folder.
+        dir: PathBuf,
+    },
     /// The user asked to stop.
     #[error(transparent)]
     Interrupted(#[from] crate::interrupt::Interrupted),

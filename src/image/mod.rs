@@ -49,10 +49,12 @@ pub struct ImageSpec<'a> {
 }
 
 /// What happens while an image is built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A part of the work begins.
     Step(&'static str),
+    /// An image of the same id was there, but had been changed since its build; it has this name now.
+    Changed(PathBuf),
     /// So many bytes of the root slot are written.
     Root {
         /// Bytes done.
@@ -111,7 +113,10 @@ pub fn build(
     events(Event::Step("writing the disk"));
     let contents = disk::write(store, spec, &layout, &id, &plan, work.path(), events)?;
     manifest::write(&work.path().join(output::MANIFEST), spec, &layout, &id, &root, &contents)?;
-    let dir = output.finish(work, &id)?;
+    let (dir, aside) = output.finish(work, &id)?;
+    if let Some(aside) = aside {
+        events(Event::Changed(aside));
+    }
     output.switch(&id)?;
     Ok(BuiltImage { id, dir, found: false })
 }
@@ -130,11 +135,15 @@ pub fn find(images: &Path, id: &str) -> Result<Option<BuiltImage>, ImageError> {
 /// The newest image, if there is one.
 ///
 /// # Errors
-/// The folder cannot be read.
+/// The folder cannot be read, or the image was changed since its build.
 pub fn current(images: &Path) -> Result<Option<BuiltImage>, ImageError> {
     let output = output::Images::open(images)?;
-    let found = output.current().and_then(|id| Some((output.find(&id)?, id)));
-    Ok(found.map(|(dir, id)| BuiltImage { id, dir, found: true }))
+    let Some(id) = output.current() else { return Ok(None) };
+    match output.find(&id) {
+        Some(dir) => Ok(Some(BuiltImage { id, dir, found: true })),
+        None if images.join(&id).exists() => Err(ImageError::Changed { dir: images.join(id) }),
+        None => Ok(None),
+    }
 }
 
 /// The image's id: a digest of everything its bytes depend on.

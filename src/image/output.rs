@@ -94,8 +94,13 @@ impl Images {
         Ok(Work { dir, _lock: file })
     }
 
-    /// Gives a finished folder its name. Its files are synced already.
-    pub(super) fn finish(&self, work: Work, id: &str) -> Result<PathBuf, ImageError> {
+    /// Gives a finished folder its name. Its files are synced already. What has that name and is no whole image is
+    /// somebody's work: it gets another name, which comes back second.
+    pub(super) fn finish(
+        &self,
+        work: Work,
+        id: &str,
+    ) -> Result<(PathBuf, Option<PathBuf>), ImageError> {
         let from = work.path();
         let to = self.dir.join(id);
         let mode = |path: &Path, mode| {
@@ -109,12 +114,18 @@ impl Images {
         sync_dir(from)?;
         let _lock = self.lock()?;
         if self.find(id).is_some() {
-            return Ok(to); // Another builder was faster; its bytes are the same.
+            return Ok((to, None)); // Another builder was faster; its bytes are the same.
         }
-        remove_if_there(&to)?; // Somebody changed it.
+        let aside = (1..)
+            .map(|number| self.dir.join(format!("{id}.changed-{number}")))
+            .find(|path| !path.exists())
+            .filter(|_| to.exists());
+        if let Some(aside) = &aside {
+            fs::rename(&to, aside).map_err(ImageError::io("renaming", &to))?;
+        }
         fs::rename(from, &to).map_err(ImageError::io("renaming", from))?;
         sync_dir(&self.dir)?;
-        Ok(to)
+        Ok((to, aside))
     }
 
     /// The id that `current` points at.
@@ -164,7 +175,7 @@ mod tests {
         for name in [DISK, ROOT, MANIFEST] {
             fs::write(work.path().join(name), id).expect("writes");
         }
-        images.finish(work, id).expect("finishes")
+        images.finish(work, id).expect("finishes").0
     }
 
     #[test]
@@ -216,6 +227,7 @@ mod tests {
         assert_eq!(images.find("id"), None);
         finished(&images, "id");
         assert!(images.find("id").is_some());
+        assert!(dir.path().join("id.changed-1").join(DISK).is_file(), "nothing is lost");
     }
 
     #[test]
