@@ -27,9 +27,23 @@ const XZ_MEMORY: u64 = 128 << 20;
 
 /// Where index files come from.
 pub trait IndexSource {
-    /// The file at `path`, relative to the archive's root, refusing to read more than `max_size`
-    /// bytes.
-    fn get(&self, archive: DebArchive, path: &str, max_size: u64) -> Result<Vec<u8>, SourceError>;
+    /// The places that have the archive, as a message calls them, in the order to ask.
+    ///
+    /// # Errors
+    /// They cannot be told, or there is none.
+    fn places(&self, archive: DebArchive) -> Result<Vec<String>, SourceError> {
+        Ok(vec![format!("the archive '{}'", archive_name(archive))])
+    }
+
+    /// The file at `path`, relative to the archive's root, from the place of this number, refusing to read
+    /// more than `max_size` bytes.
+    fn get(
+        &self,
+        archive: DebArchive,
+        place: usize,
+        path: &str,
+        max_size: u64,
+    ) -> Result<Vec<u8>, SourceError>;
 }
 
 /// Why a file could not be had.
@@ -58,7 +72,13 @@ impl Directory {
 }
 
 impl IndexSource for Directory {
-    fn get(&self, archive: DebArchive, path: &str, max_size: u64) -> Result<Vec<u8>, SourceError> {
+    fn get(
+        &self,
+        archive: DebArchive,
+        _place: usize,
+        path: &str,
+        max_size: u64,
+    ) -> Result<Vec<u8>, SourceError> {
         let path = self.0.join(archive_name(archive)).join(path);
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => SourceError::NotFound(path.display().to_string()),
@@ -122,6 +142,14 @@ pub enum IndexError {
         #[source]
         error: SourceError,
     },
+    /// No place has a good one.
+    #[error("no place has a good index of {suite}:{}", list(errors))]
+    Everywhere {
+        /// The suite.
+        suite: &'static str,
+        /// Of each place.
+        errors: Vec<IndexError>,
+    },
     /// The signature does not hold.
     #[error("checking the signature of {file}")]
     Signature {
@@ -175,17 +203,24 @@ pub enum IndexError {
     },
 }
 
-/// A file of an archive, by the archive's name and the path in it.
+/// A file of an archive, by the path in it and the place that was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileName(DebArchive, String);
+pub struct FileName {
+    path: String,
+    place: String,
+}
 
 impl fmt::Display for FileName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "'{}' of the archive '{}'", self.1.escape_debug(), archive_name(self.0))
+        write!(f, "'{}' of {}", self.path.escape_debug(), self.place)
     }
 }
 
-/// Fetches and verifies the package index of `suite`, which must not be older than `not_before`.
+/// Fetches and verifies the package index of `suite`, which must not be older than `not_before`, from the first place
+/// that has a good one.
+///
+/// # Errors
+/// No place has one: all their errors.
 pub fn fetch(
     suite: Suite,
     source: &dyn IndexSource,
@@ -194,8 +229,59 @@ pub fn fetch(
     not_before: Option<i64>,
 ) -> Result<SuiteIndex, IndexError> {
     let path = format!("dists/{}/InRelease", suite.name);
-    let file = || FileName(suite.archive, path.clone());
-    let in_release = get(source, suite.archive, &path, MAX_RELEASE)?;
+    let places = source.places(suite.archive).map_err(|error| {
+        let place = format!("the archive '{}'", archive_name(suite.archive));
+        IndexError::Fetch { file: FileName { path, place }, error }
+    })?;
+    let mut errors = Vec::new();
+    for (number, name) in places.iter().enumerate() {
+        let place = Place { source, archive: suite.archive, number, name };
+        match fetch_from(suite, place, keyring, now, not_before) {
+            Ok(index) => return Ok(index),
+            Err(error) => errors.push(error),
+        }
+    }
+    match errors.len() {
+        1 => Err(errors.remove(0)),
+        _ => Err(IndexError::Everywhere { suite: suite.name, errors }),
+    }
+}
+
+/// One place of an archive.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    source: &'a dyn IndexSource,
+    archive: DebArchive,
+    number: usize,
+    name: &'a str,
+}
+
+impl Place<'_> {
+    fn file(&self, path: &str) -> FileName {
+        FileName { path: path.to_owned(), place: self.name.to_owned() }
+    }
+
+    fn get(&self, path: &str, max_size: u64) -> Result<Vec<u8>, IndexError> {
+        let failed = |error| IndexError::Fetch { file: self.file(path), error };
+        let bytes = self.source.get(self.archive, self.number, path, max_size).map_err(failed)?;
+        // A source's promise is checked: it may be a user's own.
+        match bytes.len() as u64 <= max_size {
+            true => Ok(bytes),
+            false => Err(failed(SourceError::TooBig(max_size))),
+        }
+    }
+}
+
+fn fetch_from(
+    suite: Suite,
+    place: Place<'_>,
+    keyring: &Keyring,
+    now: i64,
+    not_before: Option<i64>,
+) -> Result<SuiteIndex, IndexError> {
+    let path = format!("dists/{}/InRelease", suite.name);
+    let file = || place.file(&path);
+    let in_release = place.get(&path, MAX_RELEASE)?;
     let verified = keyring
         .verify(&in_release, now)
         .map_err(|error| IndexError::Signature { file: file(), error })?;
@@ -207,7 +293,7 @@ pub fn fetch(
         .map_err(|error| IndexError::Release { file: file(), error })?;
     let (packed, unpacked) =
         checked(&release).map_err(|error| IndexError::Release { file: file(), error })?;
-    let (name, bytes) = fetch_listed(suite, source, release.by_hash, packed)?;
+    let (name, bytes) = fetch_listed(suite, place, release.by_hash, packed)?;
     let packages = unpack(&name, &bytes, unpacked)?;
     Ok(SuiteIndex { suite, date: release.date, digest: Digest::of(&in_release), packages })
 }
@@ -215,36 +301,29 @@ pub fn fetch(
 const UNPACKED: &str = "main/binary-amd64/Packages";
 const PACKED: &str = "main/binary-amd64/Packages.xz";
 
-fn get(
-    source: &dyn IndexSource,
-    archive: DebArchive,
-    path: &str,
-    max_size: u64,
-) -> Result<Vec<u8>, IndexError> {
-    let file = || FileName(archive, path.to_owned());
-    let bytes = source
-        .get(archive, path, max_size)
-        .map_err(|error| IndexError::Fetch { file: file(), error })?;
-    // A source's promise is checked: it may be a user's own.
-    match bytes.len() as u64 <= max_size {
-        true => Ok(bytes),
-        false => Err(IndexError::Fetch { file: file(), error: SourceError::TooBig(max_size) }),
-    }
+fn list(errors: &[IndexError]) -> String {
+    errors.iter().map(|error| format!("\n  {}", chain(error))).collect()
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let cause = error.source().map(|cause| format!(": {}", chain(cause)));
+    format!("{error}{}", cause.unwrap_or_default())
 }
 
 /// By digest, so that an archive in the midst of an update still has it; by name where an archive
 /// lacks such paths.
 fn fetch_listed(
     suite: Suite,
-    source: &dyn IndexSource,
+    place: Place<'_>,
     by_hash: bool,
     listed: IndexFile,
 ) -> Result<(FileName, Vec<u8>), IndexError> {
     let plain = format!("dists/{}/{PACKED}", suite.name);
     let hashed = format!("dists/{}/main/binary-amd64/by-hash/SHA256/{}", suite.name, listed.digest);
     let read = |path: String| {
-        let bytes = get(source, suite.archive, &path, listed.size)?;
-        let name = FileName(suite.archive, path);
+        let bytes = place.get(&path, listed.size)?;
+        let name = place.file(&path);
         verify(&name, &bytes, listed)?;
         Ok((name, bytes))
     };

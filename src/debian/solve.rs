@@ -27,6 +27,8 @@ pub struct Wanted<'a> {
     pub keep: &'a BTreeMap<String, String>,
     /// Versions that are settled, by name: no other is considered.
     pub fixed: &'a BTreeMap<String, String>,
+    /// Names of which only the newest version is considered, unless another is settled.
+    pub newest: &'a BTreeSet<String>,
 }
 
 /// Why there is no answer.

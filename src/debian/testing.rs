@@ -144,7 +144,13 @@ fn part(data: SubpacketData) -> Subpacket {
 pub struct Memory(pub BTreeMap<(DebArchive, String), Vec<u8>>);
 
 impl IndexSource for Memory {
-    fn get(&self, archive: DebArchive, path: &str, max_size: u64) -> Result<Vec<u8>, SourceError> {
+    fn get(
+        &self,
+        archive: DebArchive,
+        _place: usize,
+        path: &str,
+        max_size: u64,
+    ) -> Result<Vec<u8>, SourceError> {
         let found = self.0.get(&(archive, path.to_owned()));
         let bytes = found.ok_or_else(|| SourceError::NotFound("memory".to_owned()))?;
         match bytes.len() as u64 <= max_size {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::digest::Digest;
 use crate::store::StoreError;
 
 /// What one place answered instead of the bytes.
@@ -88,6 +89,23 @@ pub enum FetchError {
         what: String,
         /// Every place asked, in order.
         tried: Vec<Tried>,
+        /// What to do.
+        remedy: String,
+    },
+    /// What is at an address is not what was there when it was locked.
+    #[error(
+        "input {name}: wrong bytes from {address}, with SHA-256 {actual} instead of {expected}; if its author replaced \
+         them, {remedy}"
+    )]
+    Replaced {
+        /// The input.
+        name: String,
+        /// Where.
+        address: String,
+        /// What should be there.
+        expected: Digest,
+        /// What is there.
+        actual: String,
         /// What to do.
         remedy: String,
     },

@@ -144,6 +144,23 @@ fn solve_groups(
     previous: Option<&Lock>,
     update: &UpdateSet,
 ) -> Result<Vec<Deb>, DebLockError> {
+    // What is to be updated takes along what is tied to it by exact versions, although that is to stay. If the newest
+    // version fits in no way, the newest that does is as good as it gets.
+    if let UpdateSet::Names(names) = update
+        && let Ok(debs) = solve_all(archive, request, previous, update, names)
+    {
+        return Ok(debs);
+    }
+    solve_all(archive, request, previous, update, &BTreeSet::new())
+}
+
+fn solve_all(
+    archive: &Archive<'_>,
+    request: &BTreeMap<Group, BTreeSet<String>>,
+    previous: Option<&Lock>,
+    update: &UpdateSet,
+    newest: &BTreeSet<String>,
+) -> Result<Vec<Deb>, DebLockError> {
     let keep: BTreeMap<String, String> = previous
         .into_iter()
         .flat_map(|lock| &lock.debs)
@@ -154,7 +171,7 @@ fn solve_groups(
     let mut debs: BTreeMap<String, Deb> = BTreeMap::new();
     for (&group, names) in request {
         let essential = group == Group::Image;
-        let wanted = Wanted { names, essential, keep: &keep, fixed: &fixed };
+        let wanted = Wanted { names, essential, keep: &keep, fixed: &fixed, newest };
         let chosen =
             solve::solve(archive, wanted).map_err(|error| DebLockError::Solve { group, error })?;
         for id in chosen {

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 use super::Lock;
 
 /// One input that differs.
@@ -57,6 +60,13 @@ impl Lock {
         let mut add = |kind: String, name: &str, version: String| {
             versions.insert((kind, name.to_owned()), version);
         };
+        for index in &self.indexes {
+            let date = OffsetDateTime::from_unix_timestamp(index.date).ok();
+            let date = date.and_then(|date| date.format(&Rfc3339).ok());
+            let version =
+                format!("of {} ({})", date.unwrap_or_default(), &index.digest.short()[..8]);
+            add("index".to_owned(), &index.suite, version);
+        }
         for deb in &self.debs {
             let version = format!("{} ({})", deb.version, &deb.digest.short()[..8]);
             add("debian".to_owned(), &deb.name, version);

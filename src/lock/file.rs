@@ -27,6 +27,8 @@ use crate::digest::Digest;
 
 const VERSION: i64 = 1;
 const HEAD: &str = "# made by chatimg lock; do not edit\n";
+const ADVICE: &str =
+    "restore it from version control, or remove it and make a new one with `chatimg lock`";
 /// No input is larger.
 const MAX_SIZE: u64 = 16 << 30;
 
@@ -34,7 +36,7 @@ const MAX_SIZE: u64 = 16 << 30;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum LockFileError {
     /// Not TOML, or not the keys and types of a lock.
-    #[error("reading {path}: {why}")]
+    #[error("reading {path}: {why}\n{ADVICE}")]
     Syntax {
         /// The file.
         path: String,
@@ -43,8 +45,7 @@ pub enum LockFileError {
     },
     /// Written by another chatimg.
     #[error(
-        "{path} has version {found}, and this chatimg reads version {VERSION}: use the chatimg that made it, \
-         or make it anew with `chatimg lock`"
+        "{path} has version {found}, and this chatimg reads version {VERSION}: use the chatimg that made it; or {ADVICE}"
     )]
     Version {
         /// The file.
@@ -53,7 +54,7 @@ pub enum LockFileError {
         found: i64,
     },
     /// A block says what cannot be.
-    #[error("reading {path}: {block}: {why}; make it anew with `chatimg lock`")]
+    #[error("reading {path}: {block}: {why}; {ADVICE}")]
     Content {
         /// The file.
         path: String,

@@ -7,7 +7,7 @@ use reqwest::Url;
 use super::online::Online;
 use super::{UrlBlob, UrlRequest};
 use crate::digest::Digest;
-use crate::fetch::FetchError;
+use crate::fetch::{Answer, FetchError};
 
 /// Fetches every file and takes its digest, or holds it to the one that its overlay pins. `prefer`:
 /// digests of the previous lock by name, which an unpinned input must still have; leave out those
@@ -27,7 +27,20 @@ pub fn resolve_urls(
             return Err(bad("it must begin with https://, http:// or file://".to_owned()));
         }
         let expected = request.digest.or_else(|| prefer.get(name).copied());
-        let taken = online.take(&url, expected)?;
+        let taken = match (online.take(&url, expected), expected) {
+            (
+                Err(FetchError::Get { answer: Answer::WrongBytes { actual }, .. }),
+                Some(expected),
+            ) => {
+                let remedy = match request.digest {
+                    Some(_) => "correct its sha256 in the overlay".to_owned(),
+                    None => format!("run `chatimg lock --update {name}`"),
+                };
+                let (name, address) = (name.clone(), request.url.clone());
+                return Err(FetchError::Replaced { name, address, expected, actual, remedy });
+            }
+            (taken, _) => taken?,
+        };
         let size = taken.bytes.len() as u64;
         Ok(UrlBlob { name: name.clone(), size, digest: taken.digest })
     };
@@ -60,6 +73,7 @@ mod tests {
         {
             let error = resolve_urls(&online, &requests, &prefer).expect_err("differs").to_string();
             assert!(error.contains("wrong bytes"), "{error}");
+            assert!(error.contains("input web") && error.contains(&other.to_string()), "{error}");
         }
         assert!(resolve_urls(&online, &request("x", None), &BTreeMap::new()).is_err());
     }

@@ -19,7 +19,13 @@ type Solved = Result<Vec<String>, SolveError>;
 fn solve_with(text: &str, names: &[&str], keep: &[(&str, &str)], fixed: &[(&str, &str)]) -> Solved {
     let archive = Archive::new([(DebArchive::Debian, parse(text).unwrap())])?;
     let (names, keep, fixed) = (set(names), map(keep), map(fixed));
-    let wanted = Wanted { names: &names, essential: false, keep: &keep, fixed: &fixed };
+    let wanted = Wanted {
+        names: &names,
+        essential: false,
+        keep: &keep,
+        fixed: &fixed,
+        newest: &BTreeSet::new(),
+    };
     let show = |id| format!("{} {}", archive.package(id).name, archive.package(id).version);
     Ok(solve(&archive, wanted)?.into_iter().map(show).collect())
 }
@@ -196,7 +202,13 @@ fn trixie_solves_as_apt_solves_it() {
         ),
     ] {
         let names = names.split_whitespace().map(str::to_owned).collect();
-        let wanted = Wanted { names: &names, essential, keep: &none, fixed: &none };
+        let wanted = Wanted {
+            names: &names,
+            essential,
+            keep: &none,
+            fixed: &none,
+            newest: &BTreeSet::new(),
+        };
         let show = |id| format!("{} {}", archive.package(id).name, archive.package(id).version);
         let found: Vec<String> = solve(&archive, wanted).unwrap().into_iter().map(show).collect();
         assert_eq!(found, expected.lines().collect::<Vec<_>>());

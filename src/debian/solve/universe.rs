@@ -118,8 +118,13 @@ impl<'s, 'a> Universe<'s, 'a> {
     fn permitted(&self, mut ids: Vec<PackageId>) -> Vec<PackageId> {
         ids.retain(|&id| {
             let package = self.archive.package(id);
-            let fixed = self.wanted.fixed.get(package.name);
-            fixed.is_none_or(|version| version == package.version.as_str())
+            match self.wanted.fixed.get(package.name) {
+                Some(version) => version == package.version.as_str(),
+                None if self.wanted.newest.contains(package.name) => {
+                    self.archive.versions(package.name).first() == Some(&id)
+                }
+                None => true,
+            }
         });
         ids
     }

@@ -196,6 +196,7 @@ fn kind(archive: Archive) -> &'static str {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ConfigFile {
     #[serde(default)]
     sources: BTreeMap<SourceKey, OneOrMany>,
@@ -212,7 +213,7 @@ enum SourceKey {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected an address or a list of addresses")]
 enum OneOrMany {
     One(String),
     Many(Vec<String>),
@@ -321,6 +322,12 @@ fn configured(path: &Path) -> Result<BTreeMap<Archive, Vec<Place>>, SourcesError
             OneOrMany::One(address) => vec![address],
             OneOrMany::Many(addresses) => addresses,
         };
+        if addresses.is_empty() {
+            return Err(wrong(format!(
+                "sources.{}: the list is empty; name an address, or leave it out",
+                archive.key()
+            )));
+        }
         let named = addresses.iter().map(|address| Place::new(address, &found));
         places.insert(archive, named.collect::<Result<_, _>>()?);
     }

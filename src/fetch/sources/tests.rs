@@ -93,11 +93,26 @@ fn on_ubuntu_the_templates_of_python_apt_know_debian() {
 }
 
 #[test]
+fn what_the_users_file_may_not_say_is_refused_with_its_line() {
+    for (text, words) in [
+        ("[source]\ndebian = \"/srv\"\n", "unknown field `source`"),
+        ("debian = \"/srv\"\n", "unknown field `debian`"),
+        ("[sources]\ndebain = \"/srv\"\n", "unknown variant `debain`"),
+        ("[sources]\ndebian = 3\n", "expected an address or a list of addresses"),
+        ("[sources]\ndebian = []\n", "the list is empty"),
+    ] {
+        let dir = tempfile::tempdir().expect("folder");
+        let path = dir.path().join("config.toml");
+        std::fs::write(&path, text).expect("write");
+        let error = configured(&path).expect_err(text).to_string();
+        assert!(error.contains(words) && error.contains("config.toml"), "{error}");
+    }
+}
+
+#[test]
 fn the_users_file_comes_before_the_environment_and_both_before_the_machine() {
-    let config = (
-        "/config.toml",
-        "[other]\nx = 1\n[sources]\npypi = [\"/srv/wheels\", \"https://example.org/simple\"]\n",
-    );
+    let config =
+        ("/config.toml", "[sources]\npypi = [\"/srv/wheels\", \"https://example.org/simple\"]\n");
     let pip = ("/etc/pip.conf", "[global]\nindex-url = https://pip.example.org/simple\n");
     let chatimg = ("CHATIMG_PYPI", "https://one.example.org/ https://two.example.org");
     let tool = ("PIP_INDEX_URL", "https://three.example.org/");

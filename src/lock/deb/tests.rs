@@ -97,6 +97,29 @@ fn locked_versions_stay_until_told_to_move() {
 }
 
 #[test]
+fn what_is_updated_takes_along_what_is_tied_to_it() {
+    let trixie = [
+        stanza("server", "1", "Depends: curl"),
+        stanza("tool", "1", ""),
+        stanza("curl", "1", "Depends: libcurl (= 1)"),
+        stanza("libcurl", "1", ""),
+        stanza("base", "1", "Essential: yes"),
+    ];
+    let newer = [stanza("curl", "2", "Depends: libcurl (= 2)"), stanza("libcurl", "2", "")];
+    let names = || UpdateSet::Names(BTreeSet::from(["libcurl".to_owned()]));
+    let lock = |security: &str| {
+        let old = published(&TestSuite::all([&trixie.concat(), "", ""]));
+        let debs = try_lock(&old, &["server"], None, &UpdateSet::None).unwrap().debs;
+        let previous = Lock { debs, ..Lock::default() };
+        let new = published(&TestSuite::all([&trixie.concat(), "", security]));
+        versions(&try_lock(&new, &["server"], Some(&previous), &names()).unwrap())
+    };
+    assert_eq!(lock(&newer.concat()), ["base 1", "curl 2", "libcurl 2", "server 1", "tool 1"]);
+    // A newest that fits nothing changes nothing.
+    assert_eq!(lock(&newer[1]), ["base 1", "curl 1", "libcurl 1", "server 1", "tool 1"]);
+}
+
+#[test]
 fn an_index_not_signed_by_a_pinned_key_is_refused() {
     let (good, suites) = (published(&suites()), suites());
     let mut memory = good.clone();
@@ -161,10 +184,49 @@ fn an_index_that_is_not_the_signed_one_is_refused() {
 struct Endless(Memory);
 
 impl IndexSource for Endless {
-    fn get(&self, archive: DebArchive, path: &str, max_size: u64) -> Result<Vec<u8>, SourceError> {
-        let bytes = self.0.get(archive, path, max_size)?;
+    fn get(
+        &self,
+        archive: DebArchive,
+        place: usize,
+        path: &str,
+        max_size: u64,
+    ) -> Result<Vec<u8>, SourceError> {
+        let bytes = self.0.get(archive, place, path, max_size)?;
         Ok(if path.contains("by-hash") { [bytes, vec![0; 100]].concat() } else { bytes })
     }
+}
+
+/// The same archive at several places.
+struct Mirrors(Vec<Memory>);
+
+impl IndexSource for Mirrors {
+    fn places(&self, _archive: DebArchive) -> Result<Vec<String>, SourceError> {
+        Ok((0..self.0.len()).map(|number| format!("mirror {number}")).collect())
+    }
+
+    fn get(
+        &self,
+        archive: DebArchive,
+        place: usize,
+        path: &str,
+        max_size: u64,
+    ) -> Result<Vec<u8>, SourceError> {
+        self.0[place].get(archive, 0, path, max_size)
+    }
+}
+
+#[test]
+fn a_bad_place_is_passed_over_and_only_if_all_are_bad_each_is_named() {
+    let good = published(&suites());
+    let mut foreign = good.clone();
+    suites()[0].publish(&Signer::new(2), &mut foreign);
+    let empty = Memory::default();
+    let mirrors = Mirrors(vec![empty.clone(), foreign.clone(), good.clone()]);
+    let lock = try_lock(&mirrors, &["server"], None, &UpdateSet::None).unwrap();
+    let expected = try_lock(&good, &["server"], None, &UpdateSet::None).unwrap();
+    assert_eq!((lock.debs, lock.indexes), (expected.debs, expected.indexes));
+    let parts = ["mirror 0", "nowhere to be found", "mirror 1", "not a pinned key"];
+    assert_refused(&Mirrors(vec![empty, foreign]), &parts);
 }
 
 #[test]

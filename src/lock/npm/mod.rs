@@ -189,7 +189,7 @@ impl Resolver<'_> {
             self.packuments.insert(need.name.clone(), packument);
         }
         let packument = &self.packuments[&need.name];
-        let range = range(need, packument)?;
+        let range = range(need, packument, self.prefer.get(&need.name))?;
         let chosen = self.chosen.entry(need.name.clone()).or_default();
         if chosen.iter().any(|(version, _)| range.contains(version)) {
             return Ok(Vec::new());
@@ -257,9 +257,15 @@ pub fn check_npm_range(text: &str) -> bool {
     Range::parse(text).is_some() || tag(text)
 }
 
-/// The range that is asked for; a tag such as `latest` is the version it stands for.
-fn range(need: &Need, packument: &Packument) -> Result<Range, NpmError> {
-    let text = packument.tags.get(need.range.trim()).unwrap_or(&need.range);
+/// The range that is asked for; a tag such as `latest` is the version it stands for, or the locked one.
+fn range(
+    need: &Need,
+    packument: &Packument,
+    prefer: Option<&BTreeSet<String>>,
+) -> Result<Range, NpmError> {
+    let tag = packument.tags.get(need.range.trim());
+    let locked = prefer.into_iter().flatten().find(|text| packument.versions.contains_key(*text));
+    let text = tag.map(|version| locked.unwrap_or(version)).unwrap_or(&need.range);
     Range::parse(text).ok_or_else(|| NpmError::Range {
         name: need.name.clone(),
         range: need.range.clone(),

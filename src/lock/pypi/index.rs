@@ -28,6 +28,7 @@ pub(super) struct Index<'a> {
     projects: RefCell<HashMap<String, Rc<Vec<Release>>>>,
     metadata: RefCell<HashMap<(String, Version), Read>>,
     failure: RefCell<Option<FetchError>>,
+    unknown: RefCell<Vec<String>>,
 }
 
 /// One version's best wheel.
@@ -47,6 +48,7 @@ impl<'a> Index<'a> {
             projects: RefCell::default(),
             metadata: RefCell::default(),
             failure: RefCell::default(),
+            unknown: RefCell::default(),
         })
     }
 
@@ -59,6 +61,11 @@ impl<'a> Index<'a> {
         self.failure.borrow().is_some()
     }
 
+    /// Projects without a single release of use, and why.
+    pub(super) fn unknown(&self) -> Vec<String> {
+        self.unknown.borrow().clone()
+    }
+
     /// The versions of a project that the target can run, newest first; none if there is no such
     /// project or it could not be asked ([`Index::has_failed`]).
     pub(super) fn releases(&self, project: &str) -> Rc<Vec<Release>> {
@@ -69,7 +76,20 @@ impl<'a> Index<'a> {
             self.failure.borrow_mut().get_or_insert(error);
             Vec::new()
         });
+        if links.is_empty() {
+            let places: Vec<_> = self.places.iter().map(|place| place.base.as_str()).collect();
+            let nobody =
+                format!("{project} was asked for at {}: nobody there knows it", places.join(", "));
+            self.unknown.borrow_mut().push(nobody);
+        }
+        let found = links.len();
         let releases = Rc::new(best(project, links));
+        if found > 0 && releases.is_empty() {
+            let none = format!(
+                "{project} has {found} files in the index, but no wheel for this Python and platform"
+            );
+            self.unknown.borrow_mut().push(none);
+        }
         self.projects.borrow_mut().insert(project.to_owned(), Rc::clone(&releases));
         releases
     }

@@ -72,7 +72,10 @@ pub fn resolve_python(
     let solution = match solver.solve(Problem::new().requirements(roots)) {
         Ok(solution) => solution,
         Err(UnsolvableOrCancelled::Unsolvable(conflict)) => {
-            let why = conflict.display_user_friendly(&solver).to_string();
+            let mut why = conflict.display_user_friendly(&solver).to_string();
+            for nobody in solver.provider().index().unknown() {
+                why.push_str(&format!("\n{nobody}"));
+            }
             return Err(PypiError::Conflict { env: env.to_owned(), why });
         }
         Err(UnsolvableOrCancelled::Cancelled(_)) => {
