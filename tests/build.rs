@@ -105,6 +105,46 @@ fn a_changed_template_makes_another_image_and_back_the_same_one() {
     assert_eq!(current(), before);
 }
 
+/// Adds an overlay of one file, and nothing that would have to be locked.
+fn add_overlay(copy: &Copy, name: &str, path: &str, contents: &str) {
+    let dir = copy.dir().join("overlays").join(name);
+    let file = dir.join("files").join(path);
+    fs::create_dir_all(file.parent().expect("a folder")).expect("folders");
+    fs::write(dir.join("overlay.toml"), "description = \"a test\"\n").expect("write");
+    fs::write(file, contents).expect("write");
+    let appliance = copy.dir().join("appliance.toml");
+    let original = fs::read_to_string(&appliance).expect("appliance.toml");
+    let changed = original.replace("packages = []", &format!("overlays = [\"{name}\"]"));
+    assert_ne!(changed, original);
+    fs::write(&appliance, changed).expect("write");
+}
+
+#[test]
+fn a_mistake_in_a_template_is_shown_with_its_place() {
+    let copy = Copy::new();
+    add_overlay(&copy, "motd", "etc/motd.j2", "Welcome\nto {{ appliance.domian }}!\n");
+    let output = copy.run(&["build"]);
+    let words = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    let expected = "overlays/motd/files/etc/motd.j2:2:7: the template uses appliance.domian, which is not \
+                    defined\n  2 | to {{ appliance.domian }}!\n    |       ^^^^^^^^^^^^^^^^\n  help: did you mean";
+    assert!(words.contains(expected), "{words}");
+}
+
+#[test]
+fn two_overlays_with_one_file_are_refused() {
+    let copy = Copy::new();
+    add_overlay(&copy, "walls", "etc/nftables.conf", "# none\n");
+    let output = copy.run(&["build"]);
+    let words = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(
+        words.contains("etc/nftables.conf: the overlay \"firewall\" has this file, too"),
+        "{words}"
+    );
+    assert!(!copy.images().join("current").exists());
+}
+
 #[test]
 fn what_the_lock_lacks_is_named_and_nothing_is_resolved() {
     let copy = Copy::new();

@@ -150,7 +150,7 @@ fn ports(plan: &mut Plan, sources: &[Source<'_>]) {
         let ports = sections::ports(&source.root, &render);
         for (port, node) in &ports {
             claimed.claim((port.number, port.protocol), node.place, || {
-                format!("port {} is opened twice", port.number)
+                format!("port {} is used twice", port.number)
             });
         }
         found.push(ports.into_iter().map(|(port, _)| port).collect());

@@ -29,4 +29,4 @@ pub use plan::{
     AdminUser, Check, Disks, FileRule, Firmware, HealthCheck, Overlay, Plan, Port, Protocol,
     PythonEnv, Secret, StateDir, Target, User, Value,
 };
-pub use template::{environment, template_context};
+pub use render::render_file;

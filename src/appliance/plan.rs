@@ -110,7 +110,7 @@ pub struct Overlay {
     pub enable: Vec<String>,
     /// systemd units to mask.
     pub mask: Vec<String>,
-    /// Ports it opens to the outside.
+    /// Ports it listens on.
     pub ports: Vec<Port>,
     /// Directories (or files) that live on the data partition.
     pub state: Vec<StateDir>,
@@ -172,6 +172,8 @@ pub struct Port {
     pub protocol: Protocol,
     /// What it is for.
     pub purpose: String,
+    /// Whether the firewall lets others in; if not, the box itself uses it.
+    pub open: bool,
 }
 
 /// A directory on the data partition, bound into place before systemd starts.

@@ -1,11 +1,28 @@
 //! Texts of overlay.toml that are templates.
 
+use std::path::Path;
+
 use minijinja::{Environment, ErrorKind, Value as Template};
 
 use super::document::Text;
 use super::error::hint;
+use super::template::{environment, template_context};
 use super::walk::Table;
-use super::{Overlay, Plan, environment, names, template_context};
+use super::{Overlay, Plan, names};
+use crate::diagnostic::{Diagnostic, Fault};
+
+/// The file at `path` of `overlay`, whose contents are `text`, rendered.
+///
+/// # Errors
+/// The template is none, or uses what is not defined.
+pub fn render_file(
+    plan: &Plan,
+    overlay: &Overlay,
+    path: &Path,
+    text: &str,
+) -> Result<String, Diagnostic> {
+    Renderer::new(plan, overlay).file(path, text)
+}
 
 /// Renders the texts of one overlay.
 pub(super) struct Renderer {
@@ -27,11 +44,17 @@ impl Renderer {
         match self.environment.render_str(&text.value, &self.context) {
             Ok(value) => Some(Text { value, ..text }),
             Err(error) => {
-                let (message, help) = self.explain(&text.value, &error);
-                text.fail(message, help);
+                let Fault { message, hint, .. } = self.explain(&text.value, &error);
+                text.fail(message, hint.unwrap_or_default());
                 None
             }
         }
+    }
+
+    /// The contents of a template's file, rendered.
+    fn file(&self, path: &Path, text: &str) -> Result<String, Diagnostic> {
+        let rendered = self.environment.render_str(text, &self.context);
+        rendered.map_err(|error| self.explain(text, &error).at(path, text))
     }
 
     /// The rendered text of a key, if it is there.
@@ -69,16 +92,22 @@ impl Renderer {
         Some((owner?, group?, mode?))
     }
 
-    fn explain(&self, template: &str, error: &minijinja::Error) -> (String, String) {
+    fn explain(&self, template: &str, error: &minijinja::Error) -> Fault {
         // An undefined operand of `-` is an invalid operation, not an undefined name.
         if error.kind() != ErrorKind::SyntaxError
             && let Some((name, help)) = self.undefined(template)
         {
-            return (format!("the template uses {name}, which is not defined"), help);
+            let start = template.find(&name).unwrap_or(0);
+            let message = format!("the template uses {name}, which is not defined");
+            return Fault::new(start..start + name.len(), message).hint(help);
         }
         let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
         let help = "docs/overlay.md says what templates may use";
-        (format!("the template cannot be rendered: {}{detail}", error.kind()), help.to_owned())
+        let line = error.line().unwrap_or(1).saturating_sub(1);
+        let line = template.split_inclusive('\n').take(line).map(str::len).sum::<usize>();
+        let span = error.range().unwrap_or(line..line);
+        let message = format!("the template cannot be rendered: {}{detail}", error.kind());
+        Fault::new(span, message).hint(help)
     }
 
     /// The first name in the template that is not defined, and what there is instead.

@@ -54,7 +54,8 @@ pub(super) fn ports<'a>(root: &Table<'a>, render: &Renderer) -> Vec<(Port, Node<
 }
 
 fn port<'a>(table: &Table<'a>, render: &Renderer) -> Option<(Port, Node<'a>)> {
-    table.only(&["number", "protocol", "purpose"]);
+    table.only(&["number", "protocol", "purpose", "open"]);
+    let open = table.get("open").is_none_or(|node| node.boolean().unwrap_or(true));
     let node = table.require("number", "number = 443");
     let number = node.as_ref().and_then(|node| port_number(node, render));
     let purpose = render.require(table, "purpose", "purpose = \"What it is for\"");
@@ -71,7 +72,8 @@ fn port<'a>(table: &Table<'a>, render: &Renderer) -> Option<(Port, Node<'a>)> {
             }
         },
     };
-    Some((Port { number: number?, protocol: protocol?, purpose: purpose?.value }, node?))
+    let port = Port { number: number?, protocol: protocol?, purpose: purpose?.value, open };
+    Some((port, node?))
 }
 
 fn port_number(node: &Node<'_>, render: &Renderer) -> Option<u16> {

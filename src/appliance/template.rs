@@ -31,6 +31,7 @@ pub fn template_context(plan: &Plan, overlay: &Overlay) -> Template {
         .map(|overlay| (name(&overlay.name), context! { options => options(&overlay.options) }))
         .collect();
     let mut ports: Vec<_> = plan.overlays.iter().flat_map(|overlay| &overlay.ports).collect();
+    ports.retain(|port| port.open);
     ports.sort_by_key(|port| (port.number, port.protocol));
     let ports: Vec<_> = ports
         .into_iter()

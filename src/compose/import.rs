@@ -80,8 +80,11 @@ fn import(store: &Store, deb: &Deb) -> Result<Package, ComposeError> {
     let result = store.tree(key(&deb.digest), |pack| {
         let missing = || ComposeError::MissingBlob { package: package.clone(), digest: deb.digest };
         let reader = store.open_blob(&deb.digest)?.ok_or_else(missing)?;
-        deb::import(reader, pack)
-            .map_err(|source| ComposeError::Deb { package: package.clone(), source })
+        deb::import(reader, pack).or_else(|source| {
+            // A damaged copy shows as a damaged archive first; this removes it and says so.
+            store.read_blob(&deb.digest)?;
+            Err(ComposeError::Deb { package: package.clone(), source })
+        })
     });
     let tree = result.map_err(StepError::into_inner)?;
     check(store, deb, tree)

@@ -41,12 +41,8 @@ pub(super) fn read(plan: &Plan, overlay: &Overlay) -> Result<Vec<Source>, System
     let root = overlay.dir.join("files");
     let mut sources = Vec::new();
     if root.is_dir() {
-        let environment = crate::appliance::environment();
-        let context = crate::appliance::template_context(plan, overlay);
         let render = |path: &Path, text: String| {
-            environment
-                .render_named_str(&path.display().to_string(), &text, &context)
-                .map_err(|error| SystemError::Template { path: path.to_owned(), error })
+            Ok(crate::appliance::render_file(plan, overlay, path, &text)?)
         };
         walk(&root, "", &render, &mut sources)?;
     }
@@ -109,7 +105,7 @@ fn source(
     Ok(Source { path: target.to_owned(), kind: Kind::File { contents, executable } })
 }
 
-/// Puts the files into the tree; what packages put there gives way.
+/// Puts the files into the tree; what packages put there gives way, and what an overlay put there that this one requires.
 pub(super) fn put(
     root: &mut SystemRoot<'_>,
     overlay: &Overlay,
@@ -118,6 +114,16 @@ pub(super) fn put(
     let rules: BTreeMap<&str, &FileRule> =
         overlay.files.iter().map(|rule| (rule.path.trim_start_matches('/'), rule)).collect();
     for Source { path, kind } in sources {
+        if let Some(owner) = root.owners.insert(path.clone(), overlay.name.clone())
+            && !overlay.requires.contains(&owner)
+        {
+            let why = format!(
+                "the overlay \"{owner}\" has this file, too; leave it out of one of them, or let \
+                 \"{}\" require \"{owner}\" to replace it",
+                overlay.name
+            );
+            return Err(SystemError::source(&overlay.dir.join("files").join(&path), &why));
+        }
         let (mode, node) = match kind {
             Kind::Link(to) => (0o777, Node::Symlink(to)),
             Kind::File { contents, executable } => {

@@ -39,13 +39,8 @@ pub enum SystemError {
         why: String,
     },
     /// A template is wrong.
-    #[error("rendering {}: {error:#}", path.display())]
-    Template {
-        /// The template.
-        path: PathBuf,
-        /// What is wrong, with line.
-        error: minijinja::Error,
-    },
+    #[error(transparent)]
+    Template(#[from] crate::diagnostic::Diagnostic),
     /// Something names a user or group that there is not.
     #[error("there is no {what} '{name}'; declare it in [[users]] of an overlay")]
     Unknown {
@@ -93,6 +88,8 @@ pub(super) struct SystemRoot<'a> {
     pub(super) pack: &'a mut PackWriter,
     pub(super) epoch: i64,
     ids: accounts::Ids,
+    /// Which overlay put what is at a path.
+    pub(super) owners: BTreeMap<String, String>,
 }
 
 /// The overlays' files, read and rendered: all of the host's that goes into the result.
@@ -109,7 +106,7 @@ pub(super) fn files(
 ) -> Result<Tree, SystemError> {
     let mut tree = packages.clone();
     let ids = accounts::add(store, pack, &mut tree, plan, epoch)?;
-    let mut root = SystemRoot { tree, store, pack, epoch, ids };
+    let mut root = SystemRoot { tree, store, pack, epoch, ids, owners: BTreeMap::new() };
     for (overlay, sources) in plan.overlays.iter().zip(sources) {
         overlay::put(&mut root, overlay, sources)?;
     }
@@ -126,7 +123,8 @@ pub(super) fn settle(
     epoch: i64,
 ) -> Result<Tree, SystemError> {
     let ids = accounts::ids(store, files)?;
-    let mut root = SystemRoot { tree: files.clone(), store, pack, epoch, ids };
+    let (tree, owners) = (files.clone(), BTreeMap::new());
+    let mut root = SystemRoot { tree, store, pack, epoch, ids, owners };
     units(&mut root, plan)?;
     authorized_keys(&mut root, plan)?;
     state(&mut root, plan)?;
