@@ -1,4 +1,7 @@
-//! For tests: an archive in memory, signed by keys made on the spot, always the same ones.
+//! For tests: an archive in memory, signed by keys made on the spot, always the same ones;
+//! and .debs ([`deb`]).
+
+pub mod deb;
 
 use std::collections::BTreeMap;
 use std::io::Write;
