@@ -501,3 +501,24 @@ fn a_file_cut_short_anywhere_is_refused() {
         }
     }
 }
+
+// What follows was accepted once.
+
+#[test]
+fn a_tar_archive_without_its_end_is_refused() {
+    let words = "damaged: its end is missing";
+    let unended = Tar::new().file("x", "contents").file("y", "").unended();
+    refused(
+        "data.tar: ",
+        [
+            (with_data(unended.clone()), words),
+            (with_data(unended[..1024].to_vec()), words),
+            (with_data(Vec::new()), words),
+        ],
+    );
+    refused(
+        "data.tar: ",
+        (0..unended.len()).map(|length| (with_data(unended[..length].to_vec()), "damaged")),
+    );
+    refused("control.tar: ", [(deb(".xz", b"", &unended), words)]);
+}

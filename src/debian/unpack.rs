@@ -63,14 +63,32 @@ pub fn unpack(
         target.tree.make_dirs(&top.parse()?, 0)?;
     }
     let mut names = Vec::new();
-    for entry in tar::Archive::new(reader).entries()? {
+    let mut archive = tar::Archive::new(Watched { inner: reader, ended: false });
+    for entry in archive.entries()? {
         if names.len() == MAX_ENTRIES {
             let why = format!("the archive has over {MAX_ENTRIES} entries");
             return Err(UnpackError::Entry { name: top.to_owned(), why });
         }
         names.push(target.add(&mut entry?)?);
     }
+    if archive.into_inner().ended {
+        return Err(io::Error::other("its end is missing").into());
+    }
     Ok(names)
+}
+
+/// Notes that the bytes ran out, which `tar` takes for the end of the archive too.
+struct Watched<'a> {
+    inner: &'a mut dyn Read,
+    ended: bool,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.ended |= count == 0 && !buffer.is_empty();
+        Ok(count)
+    }
 }
 
 struct Target<'a> {
@@ -83,7 +101,7 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
-    fn add(&mut self, entry: &mut tar::Entry<'_, &mut dyn Read>) -> Result<String, UnpackError> {
+    fn add(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> Result<String, UnpackError> {
         let name = text(&entry.path_bytes())?;
         let Some(inside) = TreePath::from_archive(&name)? else {
             return self.root(entry, name);
@@ -102,11 +120,7 @@ impl Target<'_> {
     }
 
     /// The root directory itself, which a tree does not list.
-    fn root(
-        &self,
-        entry: &tar::Entry<'_, &mut dyn Read>,
-        name: String,
-    ) -> Result<String, UnpackError> {
+    fn root(&self, entry: &tar::Entry<'_, impl Read>, name: String) -> Result<String, UnpackError> {
         if entry.header().entry_type() != EntryType::Directory {
             return Err(UnpackError::Entry { name, why: "the root is no directory".to_owned() });
         }
@@ -138,7 +152,7 @@ impl Target<'_> {
     fn node(
         &mut self,
         name: &str,
-        entry: &mut tar::Entry<'_, &mut dyn Read>,
+        entry: &mut tar::Entry<'_, impl Read>,
     ) -> Result<Node, UnpackError> {
         let refuse = |why: &str| UnpackError::Entry { name: name.to_owned(), why: why.to_owned() };
         let kind = entry.header().entry_type();
@@ -185,7 +199,7 @@ fn text(bytes: &[u8]) -> Result<String, UnpackError> {
     })
 }
 
-fn link(name: &str, entry: &tar::Entry<'_, &mut dyn Read>) -> Result<String, UnpackError> {
+fn link(name: &str, entry: &tar::Entry<'_, impl Read>) -> Result<String, UnpackError> {
     let refuse = |why: &str| UnpackError::Entry { name: name.to_owned(), why: why.to_owned() };
     let target = entry.link_name_bytes().ok_or_else(|| refuse("it is a link to nothing"))?;
     let target = text(&target)?;
@@ -195,7 +209,7 @@ fn link(name: &str, entry: &tar::Entry<'_, &mut dyn Read>) -> Result<String, Unp
     Ok(target)
 }
 
-fn meta(name: &str, entry: &mut tar::Entry<'_, &mut dyn Read>) -> Result<Meta, UnpackError> {
+fn meta(name: &str, entry: &mut tar::Entry<'_, impl Read>) -> Result<Meta, UnpackError> {
     let refuse = |why: &str| UnpackError::Entry { name: name.to_owned(), why: why.to_owned() };
     let xattrs = xattrs(name, entry)?;
     let header = entry.header();
@@ -207,7 +221,7 @@ fn meta(name: &str, entry: &mut tar::Entry<'_, &mut dyn Read>) -> Result<Meta, U
 
 fn xattrs(
     name: &str,
-    entry: &mut tar::Entry<'_, &mut dyn Read>,
+    entry: &mut tar::Entry<'_, impl Read>,
 ) -> Result<BTreeMap<String, Vec<u8>>, UnpackError> {
     let mut found = BTreeMap::new();
     let Some(extensions) = entry.pax_extensions()? else { return Ok(found) };

@@ -99,6 +99,11 @@ impl Tar {
         self.raw(&Raw { kind, name: b"PaxHeaders/x", body: body.as_bytes(), ..Raw::default() })
     }
 
+    /// The archive without the mark of its end.
+    pub fn unended(self) -> Vec<u8> {
+        self.0
+    }
+
     pub fn end(mut self) -> Vec<u8> {
         self.0.extend_from_slice(&[0; 1024]);
         self.0
