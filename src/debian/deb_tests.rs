@@ -522,3 +522,13 @@ fn a_tar_archive_without_its_end_is_refused() {
     );
     refused("control.tar: ", [(deb(".xz", b"", &unended), words)]);
 }
+
+#[test]
+fn the_root_is_listed_once_and_without_contents() {
+    let hidden = Raw { name: b"./hidden", ..Raw::default() }.header();
+    let root = Raw { kind: b'5', name: b"./", body: hidden.as_bytes(), ..Raw::default() };
+    refused_data([
+        (Tar::new().raw(&root), "./: it has contents but is no regular file"),
+        (Tar::new().dir("./").dir("/"), "/: it is there already"),
+    ]);
+}

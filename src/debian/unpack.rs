@@ -58,7 +58,7 @@ pub fn unpack(
     tree: &mut Tree,
     pack: &mut PackWriter,
 ) -> Result<Vec<String>, UnpackError> {
-    let mut target = Target { top, devices, tree, pack, implied: HashSet::new() };
+    let mut target = Target { top, devices, tree, pack, implied: HashSet::new(), has_root: false };
     if !top.is_empty() {
         target.tree.make_dirs(&top.parse()?, 0)?;
     }
@@ -98,16 +98,23 @@ struct Target<'a> {
     pack: &'a mut PackWriter,
     /// Directories that no entry has named yet.
     implied: HashSet<TreePath>,
+    /// Whether an entry has named the root.
+    has_root: bool,
 }
 
 impl Target<'_> {
     fn add(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> Result<String, UnpackError> {
         let name = text(&entry.path_bytes())?;
+        let refuse = |why: &str| UnpackError::Entry { name: name.clone(), why: why.to_owned() };
+        let meta = meta(&name, entry)?;
+        let kind = entry.header().entry_type();
+        if kind != EntryType::Regular && entry.size() > 0 {
+            return Err(refuse("it has contents but is no regular file"));
+        }
         let Some(inside) = TreePath::from_archive(&name)? else {
-            return self.root(entry, name);
+            return self.root(kind, name);
         };
         let path = self.place(&inside)?;
-        let meta = meta(&name, entry)?;
         self.imply_parents(&path)?;
         let node = self.node(&name, entry)?;
         let entry = Entry { meta, node };
@@ -120,11 +127,15 @@ impl Target<'_> {
     }
 
     /// The root directory itself, which a tree does not list.
-    fn root(&self, entry: &tar::Entry<'_, impl Read>, name: String) -> Result<String, UnpackError> {
-        if entry.header().entry_type() != EntryType::Directory {
-            return Err(UnpackError::Entry { name, why: "the root is no directory".to_owned() });
-        }
-        Ok("/.".to_owned())
+    fn root(&mut self, kind: EntryType, name: String) -> Result<String, UnpackError> {
+        let why = if kind != EntryType::Directory {
+            "the root is no directory"
+        } else if std::mem::replace(&mut self.has_root, true) {
+            "it is there already"
+        } else {
+            return Ok("/.".to_owned());
+        };
+        Err(UnpackError::Entry { name, why: why.to_owned() })
     }
 
     fn place(&self, inside: &TreePath) -> Result<TreePath, PathError> {
@@ -156,9 +167,6 @@ impl Target<'_> {
     ) -> Result<Node, UnpackError> {
         let refuse = |why: &str| UnpackError::Entry { name: name.to_owned(), why: why.to_owned() };
         let kind = entry.header().entry_type();
-        if kind != EntryType::Regular && entry.size() > 0 {
-            return Err(refuse("it has contents but is no regular file"));
-        }
         Ok(match kind {
             EntryType::Directory => Node::Dir,
             EntryType::Regular => Node::File(self.pack.append_from(entry)??),
