@@ -532,3 +532,14 @@ fn the_root_is_listed_once_and_without_contents() {
         (Tar::new().dir("./").dir("/"), "/: it is there already"),
     ]);
 }
+
+#[test]
+fn only_a_directorys_name_may_end_in_a_slash() {
+    let words = "x/: its name ends in '/', but it is no directory";
+    refused_data([
+        (Tar::new().file("x/", ""), words),
+        (Tar::new().file("x/", "contents"), words),
+        (Tar::new().symlink("x/", "y"), words),
+        (Tar::new().file("y", "").hard_link("x/", "y"), words),
+    ]);
+}

@@ -114,6 +114,10 @@ impl Target<'_> {
         let Some(inside) = TreePath::from_archive(&name)? else {
             return self.root(kind, name);
         };
+        // dpkg makes a directory of any file that is spelled so.
+        if kind != EntryType::Directory && name.ends_with('/') {
+            return Err(refuse("its name ends in '/', but it is no directory"));
+        }
         let path = self.place(&inside)?;
         self.imply_parents(&path)?;
         let node = self.node(&name, entry)?;
