@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use chatimg::compose::{Declarations, Inputs, installed, parity};
-use chatimg::debian::unpack::{Devices, UnpackError, unpack};
+use chatimg::debian::unpack::{Source, UnpackError, unpack};
 use chatimg::lock::Group;
 use chatimg::store::{StepError, Store};
 use chatimg::tree::Tree;
@@ -28,7 +28,7 @@ fn reference(store: &Store, dir: &Path, packages: &[&str]) -> Tree {
     let tree = store.tree(key, |pack| {
         let mut tree = Tree::new();
         let mut reader = std::io::BufReader::with_capacity(1 << 20, file);
-        unpack(&mut reader, "", Devices::Allow, &mut tree, pack)?;
+        unpack(&mut reader, "", Source::System, &mut tree, pack)?;
         Ok::<_, UnpackError>(tree)
     });
     tree.unwrap_or_else(|error: StepError<UnpackError>| panic!("the reference: {error}"))

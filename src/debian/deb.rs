@@ -9,7 +9,7 @@
 use std::io::{self, Read};
 
 use super::archive::Members;
-use super::unpack::{self, Devices, UnpackError};
+use super::unpack::{self, Source, UnpackError};
 use crate::store::{PackWriter, StoreError};
 use crate::tree::{Entry, Meta, Node, Tree};
 
@@ -50,7 +50,7 @@ pub fn import(reader: impl Read, pack: &mut PackWriter) -> Result<Tree, DebError
     for (part, folder) in [("control.tar", "control"), ("data.tar", "data")] {
         let member = members.next(part)?;
         let names = member.unpack(|reader| {
-            unpack::unpack(reader, folder, Devices::Refuse, &mut tree, pack).map_err(|error| {
+            unpack::unpack(reader, folder, Source::Package, &mut tree, pack).map_err(|error| {
                 match error {
                     UnpackError::Store(error) => DebError::Store(error),
                     source => DebError::Entry { part, source },

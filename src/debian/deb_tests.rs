@@ -241,7 +241,7 @@ fn a_root_file_system_may_hold_devices_and_attributes() {
     let (_dir, store) = store();
     let tree = store.tree::<UnpackError>(Digest::of(b"root"), |pack| {
         let mut tree = Tree::new();
-        let names = unpack::unpack(&mut &archive[..], "", Devices::Allow, &mut tree, pack)?;
+        let names = unpack::unpack(&mut &archive[..], "", Source::System, &mut tree, pack)?;
         assert_eq!(names, ["/.", "/sda", "/pipe", "/ping"]);
         Ok(tree)
     });
@@ -541,5 +541,23 @@ fn only_a_directorys_name_may_end_in_a_slash() {
         (Tar::new().file("x/", "contents"), words),
         (Tar::new().symlink("x/", "y"), words),
         (Tar::new().file("y", "").hard_link("x/", "y"), words),
+    ]);
+}
+
+#[test]
+fn pax_headers_are_refused_as_dpkg_refuses_them() {
+    let with = |fields: &[(&str, &str)]| Tar::new().pax(b'x', fields).file("x", "contents");
+    let words = "x: it has a PAX header, which no package may";
+    refused_data([
+        (with(&[("size", "512")]), words),
+        (with(&[("size", "8"), ("size", "0")]), words),
+        (with(&[("GNU.sparse.major", "1")]), words),
+        (with(&[("uid", "1000x")]), words),
+        (with(&[("comment", "\n\n10 uid=3\n")]), words),
+        (with(&[("SCHILY.xattr.user.a", "b")]), words),
+        (Tar::new().pax(b'x', &[("mtime", "1")]).dir("./x"), words),
+        (Tar::new().pax(b'x', &[("path", "./y")]).file("x", ""), "./y: it has a PAX header"),
+        (Tar::new().pax(b'x', &[("path", "./")]).dir("x"), "./: it has a PAX header"),
+        (Tar::new().pax(b'g', &[("path", "./y")]).file("x", ""), "it has a PAX header"),
     ]);
 }

@@ -12,13 +12,13 @@ use crate::tree::{Entry, Meta, Node, PathError, Tree, TreeError, TreePath};
 /// More entries than any package has (the largest have about 100 000).
 const MAX_ENTRIES: usize = 1_000_000;
 
-/// Whether device nodes are allowed.
+/// What an archive is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Devices {
-    /// A package ships none.
-    Refuse,
-    /// The tar of a whole root file system may.
-    Allow,
+pub enum Source {
+    /// A package: no devices, and no PAX headers, which dpkg refuses too.
+    Package,
+    /// A whole root file system: both may be there.
+    System,
 }
 
 /// An archive, or an entry of one, that is refused.
@@ -54,11 +54,11 @@ pub enum UnpackError {
 pub fn unpack(
     reader: &mut dyn Read,
     top: &str,
-    devices: Devices,
+    source: Source,
     tree: &mut Tree,
     pack: &mut PackWriter,
 ) -> Result<Vec<String>, UnpackError> {
-    let mut target = Target { top, devices, tree, pack, implied: HashSet::new(), has_root: false };
+    let mut target = Target { top, source, tree, pack, implied: HashSet::new(), has_root: false };
     if !top.is_empty() {
         target.tree.make_dirs(&top.parse()?, 0)?;
     }
@@ -93,7 +93,7 @@ impl Read for Watched<'_> {
 
 struct Target<'a> {
     top: &'a str,
-    devices: Devices,
+    source: Source,
     tree: &'a mut Tree,
     pack: &'a mut PackWriter,
     /// Directories that no entry has named yet.
@@ -106,6 +106,9 @@ impl Target<'_> {
     fn add(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> Result<String, UnpackError> {
         let name = text(&entry.path_bytes())?;
         let refuse = |why: &str| UnpackError::Entry { name: name.clone(), why: why.to_owned() };
+        if self.source == Source::Package && entry.pax_extensions()?.is_some() {
+            return Err(refuse("it has a PAX header, which no package may"));
+        }
         let meta = meta(&name, entry)?;
         let kind = entry.header().entry_type();
         if kind != EntryType::Regular && entry.size() > 0 {
@@ -185,7 +188,7 @@ impl Target<'_> {
                     _ => return Err(refuse("it is a hard link to no file before it")),
                 }
             }
-            EntryType::Char | EntryType::Block if self.devices == Devices::Allow => {
+            EntryType::Char | EntryType::Block if self.source == Source::System => {
                 let header = entry.header();
                 let major = header.device_major()?.unwrap_or(0);
                 let minor = header.device_minor()?.unwrap_or(0);
@@ -195,7 +198,7 @@ impl Target<'_> {
                     Node::BlockDevice { major, minor }
                 }
             }
-            EntryType::Fifo if self.devices == Devices::Allow => Node::Fifo,
+            EntryType::Fifo if self.source == Source::System => Node::Fifo,
             EntryType::Char | EntryType::Block | EntryType::Fifo => {
                 return Err(refuse("it is a device, which a package may not ship"));
             }
