@@ -79,8 +79,10 @@ impl<R: Read> Members<R> {
         if !ending.is_some_and(|ending| ending.is_empty() || ending.starts_with('.')) {
             return Err(bad(wanted, format!("member {name:?} stands in its place")));
         }
-        let size = text[48..58].trim_end().parse::<u64>();
-        let size = size.map_err(|_| bad(&name, "its size is not a number"))?;
+        let size = text[48..58].trim_end_matches(' ');
+        // Rust's numbers may begin with '+'.
+        let size = size.parse::<u64>().ok().filter(|_| !size.starts_with('+'));
+        let size = size.ok_or_else(|| bad(&name, "its size is not a number"))?;
         if &text[58..] != "`\n" {
             return Err(bad(&name, "its archive header is damaged"));
         }

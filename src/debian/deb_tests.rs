@@ -561,3 +561,14 @@ fn pax_headers_are_refused_as_dpkg_refuses_them() {
         (Tar::new().pax(b'g', &[("path", "./y")]).file("x", ""), "it has a PAX header"),
     ]);
 }
+
+#[test]
+fn a_size_has_digits_only() {
+    let good = with_data(Tar::new().file("x", "").end());
+    let size = |size: &str| with_size(&good, "data.tar", size);
+    let words = "its size is not a number";
+    refused(
+        "data.tar: ",
+        [(size("+2048"), words), (size("2048\n"), words), (size("2048\t"), words)],
+    );
+}
