@@ -34,6 +34,8 @@ pub struct Members<R> {
 pub struct Member<'a, R> {
     /// `data.tar.xz`
     pub name: String,
+    /// `.xz`
+    ending: String,
     contents: BufReader<Take<&'a mut R>>,
     padding: bool,
 }
@@ -65,7 +67,8 @@ impl<R: Read> Members<R> {
         Ok(members)
     }
 
-    /// The next member, which must have this name, up to the ending for its compression.
+    /// The next member, which must have this name; a tar archive's may have the ending for its
+    /// compression.
     ///
     /// # Errors
     /// Another member comes first, or the header is damaged.
@@ -75,10 +78,13 @@ impl<R: Read> Members<R> {
         let text = std::str::from_utf8(&header).ok().filter(|text| text.is_ascii());
         let text = text.ok_or_else(|| bad(wanted, "its archive header is not text"))?;
         let name = text[..16].trim_end().trim_end_matches('/').to_owned();
-        let ending = name.strip_prefix(wanted);
-        if !ending.is_some_and(|ending| ending.is_empty() || ending.starts_with('.')) {
-            return Err(bad(wanted, format!("member {name:?} stands in its place")));
-        }
+        let ending = match name.strip_prefix(wanted) {
+            Some("") => String::new(),
+            Some(ending) if wanted.ends_with(".tar") && ending.starts_with('.') => {
+                ending.to_owned()
+            }
+            _ => return Err(bad(wanted, format!("member {name:?} stands in its place"))),
+        };
         let size = text[48..58].trim_end_matches(' ');
         // Rust's numbers may begin with '+'.
         let size = size.parse::<u64>().ok().filter(|_| !size.starts_with('+'));
@@ -87,7 +93,7 @@ impl<R: Read> Members<R> {
             return Err(bad(&name, "its archive header is damaged"));
         }
         let contents = BufReader::with_capacity(1 << 16, (&mut self.reader).take(size));
-        Ok(Member { name, contents, padding: size % 2 == 1 })
+        Ok(Member { name, ending, contents, padding: size % 2 == 1 })
     }
 
     /// Checks that nothing follows the last member.
@@ -114,8 +120,7 @@ impl<R: Read> Member<'_, R> {
         use_it: impl FnOnce(&mut dyn Read) -> Result<T, DebError>,
     ) -> Result<T, DebError> {
         let name = self.name.clone();
-        let ending = name.rsplit_once(".tar").map_or("", |(_, ending)| ending);
-        let decoder = decoder(ending, &mut self.contents);
+        let decoder = decoder(&self.ending, &mut self.contents);
         let decoder = decoder.map_err(|error| bad(&name, error.to_string()))?;
         let mut limited = Limited { inner: decoder, left: MAX_UNPACKED };
         let result = use_it(&mut limited)?;

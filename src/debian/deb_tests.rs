@@ -572,3 +572,18 @@ fn a_size_has_digits_only() {
         [(size("+2048"), words), (size("2048\n"), words), (size("2048\t"), words)],
     );
 }
+
+#[test]
+fn a_members_name_is_its_part_and_one_ending() {
+    let data = Tar::new().file("x", "").end();
+    let control = control("Package: a\n");
+    let named = |version: &str, member: &str| {
+        ar(&[(version, b"2.0\n"), ("control.tar", &control), (member, &data)])
+    };
+    let words = "member \"debian-binary.x\" stands in its place";
+    refused("debian-binary: ", [(named("debian-binary.x", "data.tar"), words)]);
+    for ending in [".tar", ".xz.tar"] {
+        let words = format!("unknown compression {ending:?}");
+        refused("data.tar", [(named("debian-binary", &format!("data.tar{ending}")), words)]);
+    }
+}
