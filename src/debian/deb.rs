@@ -57,7 +57,9 @@ pub fn import(reader: impl Read, pack: &mut PackWriter) -> Result<Tree, DebError
                 }
             })
         })?;
-        if folder == "data" {
+        if folder == "control" {
+            check_control(&tree)?;
+        } else {
             let list: String = names.iter().map(|name| format!("{name}\n")).collect();
             let node = Node::File(pack.append(list.as_bytes())?);
             let entry = Entry { meta: Meta::root(0o644, 0), node };
@@ -66,6 +68,18 @@ pub fn import(reader: impl Read, pack: &mut PackWriter) -> Result<Tree, DebError
     }
     members.finish()?;
     Ok(tree)
+}
+
+/// control.tar holds plain files only: a script is not read from where dpkg would not find it.
+fn check_control(tree: &Tree) -> Result<(), DebError> {
+    let plain = |node: &Node| matches!(node, Node::File(_) | Node::HardLink(_));
+    match tree.below("control").find(|(_, entry)| !plain(&entry.node)) {
+        Some((path, _)) => {
+            let why = format!("{path} is no plain file");
+            Err(DebError::Bad { part: "control.tar".to_owned(), why })
+        }
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

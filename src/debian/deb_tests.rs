@@ -587,3 +587,22 @@ fn a_members_name_is_its_part_and_one_ending() {
         refused("data.tar", [(named("debian-binary", &format!("data.tar{ending}")), words)]);
     }
 }
+
+#[test]
+fn control_members_are_plain_files() {
+    let data = Tar::new().file("x", "").end();
+    let with = |more: fn(Tar) -> Tar| {
+        deb("", &more(Tar::new().dir("./").file("./control", "Package: a\n")).end(), &data)
+    };
+    let (_dir, store) = store();
+    import_to(&store, &with(|tar| tar.hard_link("./postinst", "./control"))).expect("one file");
+    let words = "control/postinst is no plain file";
+    refused(
+        "control.tar: ",
+        [
+            (with(|tar| tar.symlink("./postinst", "../data/x")), words),
+            (with(|tar| tar.dir("./postinst")), words),
+            (with(|tar| tar.file("./postinst/x", "")), words),
+        ],
+    );
+}
