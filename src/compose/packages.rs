@@ -163,7 +163,7 @@ pub fn unpack(
 ) -> Result<Tree, ComposeError> {
     let mut key = Hasher::step("unpack-packages");
     key.field(epoch.to_le_bytes());
-    debs.iter().for_each(|deb| _ = key.field(deb.digest.as_bytes()));
+    add_debs(&mut key, debs);
     let result = store.tree(key.finish(), |_| {
         let mut packages = import::all(store, debs, events)?;
         sort(&mut packages);
@@ -181,10 +181,18 @@ fn sort(packages: &mut [Package]) {
 fn key(debs: &[Deb], declarations: &Declarations, epoch: i64) -> Digest {
     let mut hasher = Hasher::step("install-packages");
     hasher.field(epoch.to_le_bytes()).field(declarations.digest().as_bytes());
-    let mut digests: Vec<_> = debs.iter().map(|deb| deb.digest).collect();
-    digests.sort_unstable();
-    digests.iter().for_each(|digest| _ = hasher.field(digest.as_bytes()));
+    add_debs(&mut hasher, debs);
     hasher.finish()
+}
+
+/// A result is of the packages as the lock names them, so that a wrong lock is refused every time.
+fn add_debs(key: &mut Hasher, debs: &[Deb]) {
+    let mut debs: Vec<_> = debs.iter().collect();
+    debs.sort_unstable_by_key(|deb| deb.digest);
+    for deb in debs {
+        key.field(deb.digest.as_bytes());
+        key.field(&deb.name).field(&deb.version).field(&deb.arch);
+    }
 }
 
 /// What the scripts of one package do.

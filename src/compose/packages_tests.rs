@@ -259,3 +259,17 @@ fn each_import_is_told_once() {
     counts.sort_unstable();
     assert_eq!((names.concat(), counts), ("abc".to_owned(), vec![1, 2, 3]));
 }
+
+#[test]
+fn a_wrong_lock_is_refused_also_when_the_result_is_stored() {
+    let (_dir, store) = store();
+    let bytes = package("", "a", "", Tar::new().file("x", ""));
+    store.add_blob(&bytes).expect("add");
+    let good = locked("a", &bytes);
+    unpacked(&store, std::slice::from_ref(&good)).expect("the right one");
+    let wrong = Deb { version: "2.0".to_owned(), ..good.clone() };
+    let error = unpacked(&store, std::slice::from_ref(&wrong)).expect_err("wrong").to_string();
+    assert!(error.contains("its Version is '1.0', but '2.0' is locked"), "{error}");
+    let key = |deb: &Deb| key(std::slice::from_ref(deb), &Declarations::default(), 100);
+    assert_ne!(key(&good), key(&wrong), "install asks for it by another key too");
+}
