@@ -15,7 +15,8 @@ use crate::ui::Phases;
 
 /// Resolve everything the appliance asks for to exact versions and digests, in appliance.lock
 ///
-/// What is locked already stays as it is; what is new is added, what is no longer asked for goes.
+/// What is locked already stays as it is, unless the archives no longer list it; what is new is added, what is no longer
+/// asked for goes. Everything that changes is shown.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Move these inputs to the newest versions that fit; all of them if none is named

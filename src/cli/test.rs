@@ -1,5 +1,6 @@
 //! `chatimg test`.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -25,7 +26,8 @@ const TRIES: u32 = 3;
 pub struct Args {
     /// Tests by name; all of them if none is named
     names: Vec<String>,
-    /// Boot with this firmware only [default: each that the test and the target name]
+    /// Boot with this firmware only; a test that is not for it is left out [default: each that the test
+    /// and the target name]
     #[arg(long, value_enum)]
     firmware: Option<Choice>,
 }
@@ -65,6 +67,7 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let work = context.images().join(".tests");
     let _lock = only_one(&work)?;
     let (mut ran, mut failed) = (0, 0);
+    let said = Said::default();
     for test in &tests {
         for firmware in firmwares(test, &plan, args.firmware) {
             ran += 1;
@@ -80,7 +83,7 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
                 firmware,
                 work: &work.join(&name),
             };
-            match with_patience(context, test, &setup) {
+            match with_patience(context, &said, test, &setup) {
                 Ok(report) => context.ui.say(passed(&name, &report)),
                 Err(error) if crate::interrupt::requested() => return Err(error.into()),
                 Err(error) => {
@@ -101,11 +104,12 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
 /// Runs a test; anew, if QEMU itself crashed.
 fn with_patience(
     context: &Context<'_>,
+    said: &Said,
     test: &TestSpec,
     setup: &Setup<'_>,
 ) -> Result<Report, vm::TestFailure> {
     for _ in 1..TRIES {
-        match one(context, test, setup) {
+        match one(context, said, test, setup) {
             Err(error @ vm::TestFailure::Crashed { .. }) => {
                 let again = format!("that is no fault of the image: starting {} anew", test.name);
                 context.ui.warn(format!("{error}; {again}"));
@@ -113,11 +117,15 @@ fn with_patience(
             result => return result,
         }
     }
-    one(context, test, setup)
+    one(context, said, test, setup)
 }
+
+/// Notes that were shown: each is told once, not with every test.
+type Said = Mutex<BTreeSet<String>>;
 
 fn one(
     context: &Context<'_>,
+    said: &Said,
     test: &TestSpec,
     setup: &Setup<'_>,
 ) -> Result<Report, vm::TestFailure> {
@@ -125,7 +133,11 @@ fn one(
     vm::run(test, setup, &|event| {
         let mut phases = phases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match event {
-            Event::Note(note) => context.ui.note(note),
+            Event::Note(note) => {
+                if said.lock().is_ok_and(|mut said| said.insert(note.clone())) {
+                    context.ui.note(note);
+                }
+            }
             Event::PowerOn { log, .. } => phases.detail(&log.display().to_string()),
             Event::Step { number, total, title } => {
                 phases.begin(&format!("{number:>2}/{total} {title}"));
@@ -175,10 +187,10 @@ fn chosen(dir: &Path, names: &[String]) -> Result<Vec<TestSpec>, CommandError> {
 }
 
 fn firmwares(test: &TestSpec, plan: &Plan, choice: Option<Choice>) -> Vec<Firmware> {
-    if let Some(choice) = choice {
-        return vec![choice.into()];
-    }
-    let wanted = |firmware: &&Firmware| test.firmware.as_ref().is_none_or(|f| f.contains(firmware));
+    let wanted = |firmware: &&Firmware| {
+        choice.is_none_or(|choice| Firmware::from(choice) == **firmware)
+            && test.firmware.as_ref().is_none_or(|firmwares| firmwares.contains(firmware))
+    };
     plan.target.firmware.iter().filter(wanted).copied().collect()
 }
 

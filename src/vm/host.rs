@@ -59,13 +59,23 @@ impl Hardware {
         let read = |path| read_to_string(path).unwrap_or_default();
         let accel = accel(&read("/proc/cpuinfo"), Path::new("/dev/kvm"));
         let (memory, note) = memory(target.memory, available(&read("/proc/meminfo")));
+        let emulated = (accel == Accel::Tcg).then(|| EMULATED.to_owned());
         let mut cpu = CPU.to_owned();
         for feature in &target.cpu_features {
             cpu.push_str(&format!(",+{}", feature.replace('_', "-")));
         }
-        Self { accel, cpu, cores: target.cores, memory, notes: note.into_iter().collect() }
+        Self {
+            accel,
+            cpu,
+            cores: target.cores,
+            memory,
+            notes: emulated.into_iter().chain(note).collect(),
+        }
     }
 }
+
+const EMULATED: &str = "this CPU offers no hardware virtualisation (vmx or svm), or /dev/kvm cannot be opened: the \
+                        machine is emulated (TCG), several times slower than the target";
 
 /// KVM needs a CPU that says so too: a software-only /dev/kvm may open and still hang most guests.
 fn accel(cpuinfo: &str, device: &Path) -> Accel {
