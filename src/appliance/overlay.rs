@@ -9,7 +9,7 @@ use super::document::{Document, Place, Text};
 use super::error::Report;
 use super::options::{self, Specs};
 use super::walk::Table;
-use super::{Overlay, PythonEnv, Target, names, target};
+use super::{Input, InputKind, Overlay, PythonEnv, Target, names, target};
 use crate::digest::Digest;
 use crate::lock::{UrlRequest, check_npm_range, check_requirement};
 
@@ -71,6 +71,7 @@ pub(super) fn read<'a>(
         packages: packages(&root),
         cpu_features: cpu_features(&root, target),
         python: Vec::new(),
+        inputs: Vec::new(),
         users: Vec::new(),
         enable: Vec::new(),
         mask: Vec::new(),
@@ -159,8 +160,16 @@ impl<'a> Source<'a> {
         });
     }
 
+    fn put_into(&mut self, kind: InputKind, name: &str, table: &Table<'a>) {
+        let into = table.require("into", &format!("into = \"/usr/share/{name}\""));
+        let path = into.and_then(|node| names::path(&node.string()?));
+        let (name, into) = (name.to_owned(), path.unwrap_or_default());
+        self.overlay.inputs.push(Input { kind, name, into });
+    }
+
     fn npm(&mut self, name: &str, table: &Table<'a>) {
-        table.only(&["version"]);
+        table.only(&["version", "into"]);
+        self.put_into(InputKind::Npm, name, table);
         let version = table.require("version", "version = \"^1.0\"");
         let Some(text) = version.and_then(|node| node.string()) else { return };
         if !check_npm_range(&text.value) {
@@ -171,7 +180,8 @@ impl<'a> Source<'a> {
     }
 
     fn url(&mut self, name: &str, table: &Table<'a>) {
-        table.only(&["url", "sha256"]);
+        table.only(&["url", "sha256", "into"]);
+        self.put_into(InputKind::Url, name, table);
         let url = table.require("url", "url = \"https://...\"").and_then(|node| node.string());
         let digest = table.string("sha256").and_then(|text| {
             let digest = text.value.parse::<Digest>();

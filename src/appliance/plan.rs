@@ -104,6 +104,8 @@ pub struct Overlay {
     pub packages: BTreeSet<String>,
     /// Python environments.
     pub python: Vec<PythonEnv>,
+    /// npm packages and files by their address.
+    pub inputs: Vec<Input>,
     /// System users, made at build time.
     pub users: Vec<User>,
     /// systemd units to enable.
@@ -124,6 +126,26 @@ pub struct Overlay {
     pub options: BTreeMap<String, Value>,
     /// How to tell that it works.
     pub health: Vec<HealthCheck>,
+}
+
+/// An input that is put into the image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Which of the lock's lists it is in.
+    pub kind: InputKind,
+    /// Its name there.
+    pub name: String,
+    /// Absolute path on the box: of the file, or of the folder that an npm package is unpacked into.
+    pub into: String,
+}
+
+/// Kinds of [`Input`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputKind {
+    /// An npm package; what it depends on is locked with it, but not put anywhere.
+    Npm,
+    /// A file by its address.
+    Url,
 }
 
 /// A Python environment (venv) to be filled with locked wheels.

@@ -5,7 +5,7 @@ use super::packages::{self, ComposeError, Event};
 use super::secrets::{self, SecretError};
 use super::system::{self, SystemError};
 use super::wheels::{self, WheelError};
-use super::{Declarations, overlay, strip};
+use super::{Declarations, inputs as extra, overlay, strip};
 use crate::appliance::Plan;
 use crate::digest::{Digest, Hasher};
 use crate::interrupt;
@@ -128,8 +128,9 @@ fn system(inputs: &Inputs<'_>, packages: &Tree) -> Result<Tree, ApplianceError> 
     key.field(lock.epoch.to_le_bytes());
     key.field(packages.id().as_bytes()).field(plan.identity());
     sources.iter().flatten().for_each(|source| source.identify(&mut key));
-    let files = store
-        .tree(key.finish(), |pack| system::files(store, pack, packages, plan, sources, lock.epoch));
+    plan.overlays.iter().for_each(|overlay| extra::identify(overlay, lock, &mut key));
+    let files =
+        store.tree(key.finish(), |pack| system::files(store, pack, packages, plan, lock, sources));
     let files = files.map_err(StepError::into_inner)?;
     let mut key = Hasher::step("settle");
     key.field(lock.epoch.to_le_bytes());

@@ -9,6 +9,7 @@ mod dpkg_db;
 mod finish;
 mod import;
 mod initscripts;
+mod inputs;
 mod merge;
 mod overlay;
 pub mod packages;

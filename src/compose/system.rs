@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::accounts;
+use super::inputs;
 use super::overlay;
 use super::packages::ComposeError;
 use super::root::Root;
@@ -13,6 +14,7 @@ use super::units;
 use super::users::Accounts;
 use crate::appliance::{Check, Plan};
 use crate::debian::scripts::Action;
+use crate::lock::Lock;
 use crate::store::{PackWriter, Store, StoreError};
 use crate::tree::{Entry, Meta, Node, PathError, Tree, TreeError, TreePath};
 
@@ -41,6 +43,14 @@ pub enum SystemError {
     /// A template is wrong.
     #[error(transparent)]
     Template(#[from] crate::diagnostic::Diagnostic),
+    /// An npm package or a file by its address cannot be put into the tree.
+    #[error("input {name}: {why}")]
+    Input {
+        /// Its name.
+        name: String,
+        /// Why not.
+        why: String,
+    },
     /// Something names a user or group that there is not.
     #[error("there is no {what} '{name}'; declare it in [[users]] of an overlay")]
     Unknown {
@@ -101,13 +111,15 @@ pub(super) fn files(
     pack: &mut PackWriter,
     packages: &Tree,
     plan: &Plan,
+    lock: &Lock,
     sources: Sources,
-    epoch: i64,
 ) -> Result<Tree, SystemError> {
+    let epoch = lock.epoch;
     let mut tree = packages.clone();
     let ids = accounts::add(store, pack, &mut tree, plan, epoch)?;
     let mut root = SystemRoot { tree, store, pack, epoch, ids, owners: BTreeMap::new() };
     for (overlay, sources) in plan.overlays.iter().zip(sources) {
+        inputs::put(&mut root, overlay, lock)?;
         overlay::put(&mut root, overlay, sources)?;
     }
     Ok(root.tree)

@@ -16,8 +16,8 @@ use reqwest::Url;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha512};
 
-use super::NpmTarball;
 use super::online::Online;
+use super::{Lock, NpmTarball};
 use crate::fetch::wanted::web_url;
 use crate::fetch::{Answer, Archive, FetchError};
 use range::{Range, Version};
@@ -246,6 +246,19 @@ fn document(base: &str, name: &str) -> Option<Url> {
     let mut url = Url::parse(base).ok()?;
     url.path_segments_mut().ok()?.pop_if_empty().push(name);
     Some(url)
+}
+
+/// The locked tarball that answers an overlay's own request for the package `name`; others of that name may be there for
+/// packages that depend on it.
+pub fn npm_root<'a>(lock: &'a Lock, name: &str) -> Option<&'a NpmTarball> {
+    let range = Range::parse(lock.request.npm.get(name)?);
+    let versions = lock.npm.iter().filter(|tarball| tarball.name == name);
+    let versions =
+        versions.filter_map(|tarball| Some((Version::parse(&tarball.version)?, tarball)));
+    // What is no range is a tag, which the newest locked version stands for.
+    let fits = |version: &Version| range.as_ref().is_none_or(|range| range.contains(version));
+    let fitting = versions.filter(|(version, _)| fits(version));
+    fitting.max_by(|(a, _), (b, _)| a.cmp(b)).map(|(_, tarball)| tarball)
 }
 
 /// Whether `text` is a range of versions, or looks like the tag of one (`latest`).
