@@ -132,6 +132,29 @@ fn a_mistake_in_a_template_is_shown_with_its_place() {
 }
 
 #[test]
+fn a_private_key_in_the_tree_is_refused() {
+    let copy = Copy::new();
+    let key = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA==\n-----END PRIVATE KEY-----\n";
+    add_overlay(&copy, "keys", "etc/ssl/own.pem", key);
+    let output = copy.run(&["build"]);
+    let words = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("/etc/ssl/own.pem holds a private key"), "{words}");
+    assert!(!copy.images().join("current").exists());
+}
+
+#[test]
+fn a_declared_secret_that_the_tree_has_already_is_refused() {
+    let copy = Copy::new();
+    let path = "var/lib/matrix-synapse/keys/form_secret";
+    add_overlay(&copy, "leak", path, "no key, but no secret any more either\n");
+    let output = copy.run(&["build"]);
+    let words = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains(&format!("/{path} is declared in [[secrets]]")), "{words}");
+}
+
+#[test]
 fn two_overlays_with_one_file_are_refused() {
     let copy = Copy::new();
     add_overlay(&copy, "walls", "etc/nftables.conf", "# none\n");

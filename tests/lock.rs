@@ -68,7 +68,7 @@ fn unknown_names_are_named_and_the_lock_stays() {
 }
 
 #[test]
-fn an_archive_that_is_down_unsigned_or_foreign_is_refused() {
+fn an_archive_that_is_down_or_unsigned_is_refused() {
     let copy = Copy::new();
     let before = fs::read(copy.dir().join("appliance.lock")).expect("lock");
     let archive = copy.root().join("archive");
