@@ -66,6 +66,8 @@ fn main() {
     let debs = dir.path().join("debs");
     fs::create_dir(&debs).expect("folder");
     project.lay_out(&debs);
+    let index = "dpkg-scanpackages --multiversion . >Packages 2>scan.log";
+    run(Command::new("sh").args(["-c", index]).current_dir(&debs));
     let names = &project.plan.request.debian[&Group::Image];
     let script = project.dir.join("tests/parity/make-reference");
     let mmdebstrap = timed(|| {
