@@ -16,11 +16,6 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// Wraps a digest computed elsewhere.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
     /// The 32 raw bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0

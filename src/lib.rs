@@ -1,7 +1,7 @@
 //! chatimg: a whole chat server as one pinned, reproducible, tested disk image.
 //!
-//! Data flows one way, and a module only imports those left of it: appliance → lock → fetch, store →
-//! compose (a tree) → image → vm. `docs/architecture.md` has the picture.
+//! Data flows one way: appliance → lock → fetch, store → compose (a tree) → image → vm. `docs/architecture.md` has the
+//! picture, and says what is shared.
 
 pub mod appliance;
 pub mod cli;

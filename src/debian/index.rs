@@ -6,9 +6,7 @@
 //! service.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::PathBuf;
+use std::io::Read;
 
 use liblzma::read::XzDecoder;
 use liblzma::stream::Stream;
@@ -58,40 +56,6 @@ pub enum SourceError {
     /// Anything else.
     #[error("{0}")]
     Other(String),
-}
-
-/// A folder that holds the archives as `debian/` and `debian-security/`.
-#[derive(Clone, Debug)]
-pub struct Directory(PathBuf);
-
-impl Directory {
-    /// Reads below `root`.
-    pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self(root.into())
-    }
-}
-
-impl IndexSource for Directory {
-    fn get(
-        &self,
-        archive: DebArchive,
-        _place: usize,
-        path: &str,
-        max_size: u64,
-    ) -> Result<Vec<u8>, SourceError> {
-        let path = self.0.join(archive_name(archive)).join(path);
-        let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => SourceError::NotFound(path.display().to_string()),
-            _ => SourceError::Other(format!("reading '{}': {error}", path.display())),
-        };
-        let mut bytes = Vec::new();
-        let file = File::open(&path).map_err(failed)?;
-        file.take(max_size.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
-        match bytes.len() as u64 <= max_size {
-            true => Ok(bytes),
-            false => Err(SourceError::TooBig(max_size)),
-        }
-    }
 }
 
 const fn archive_name(archive: DebArchive) -> &'static str {
