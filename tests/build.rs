@@ -105,6 +105,14 @@ fn a_changed_template_makes_another_image_and_back_the_same_one() {
     assert_eq!(current(), before);
 }
 
+/// What a build says that must fail.
+fn refused(copy: &Copy) -> String {
+    let output = copy.run(&["build"]);
+    let words = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    words
+}
+
 /// Adds an overlay of one file, and nothing that would have to be locked.
 fn add_overlay(copy: &Copy, name: &str, path: &str, contents: &str) {
     let dir = copy.dir().join("overlays").join(name);
@@ -123,9 +131,7 @@ fn add_overlay(copy: &Copy, name: &str, path: &str, contents: &str) {
 fn a_mistake_in_a_template_is_shown_with_its_place() {
     let copy = Copy::new();
     add_overlay(&copy, "motd", "etc/motd.j2", "Welcome\nto {{ appliance.domian }}!\n");
-    let output = copy.run(&["build"]);
-    let words = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{words}");
+    let words = refused(&copy);
     let expected = "overlays/motd/files/etc/motd.j2:2:7: the template uses appliance.domian, which is not \
                     defined\n  2 | to {{ appliance.domian }}!\n    |       ^^^^^^^^^^^^^^^^\n  help: did you mean";
     assert!(words.contains(expected), "{words}");
@@ -136,9 +142,7 @@ fn a_private_key_in_the_tree_is_refused() {
     let copy = Copy::new();
     let key = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA==\n-----END PRIVATE KEY-----\n";
     add_overlay(&copy, "keys", "etc/ssl/own.pem", key);
-    let output = copy.run(&["build"]);
-    let words = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{words}");
+    let words = refused(&copy);
     assert!(words.contains("/etc/ssl/own.pem holds a private key"), "{words}");
     assert!(!copy.images().join("current").exists());
 }
@@ -148,9 +152,7 @@ fn a_declared_secret_that_the_tree_has_already_is_refused() {
     let copy = Copy::new();
     let path = "var/lib/matrix-synapse/keys/form_secret";
     add_overlay(&copy, "leak", path, "no key, but no secret any more either\n");
-    let output = copy.run(&["build"]);
-    let words = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{words}");
+    let words = refused(&copy);
     assert!(words.contains(&format!("/{path} is declared in [[secrets]]")), "{words}");
 }
 
@@ -158,9 +160,7 @@ fn a_declared_secret_that_the_tree_has_already_is_refused() {
 fn two_overlays_with_one_file_are_refused() {
     let copy = Copy::new();
     add_overlay(&copy, "walls", "etc/nftables.conf", "# none\n");
-    let output = copy.run(&["build"]);
-    let words = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{words}");
+    let words = refused(&copy);
     assert!(
         words.contains("etc/nftables.conf: the overlay \"firewall\" has this file, too"),
         "{words}"
