@@ -6,7 +6,8 @@
 //! 1 MiB        1 bios-boot   1 MiB      GRUB's core.img, raw
 //! 2 MiB        2 esp         128 MiB    FAT32: GRUB for UEFI, grub.cfg, first copy of the environment
 //! 130 MiB      3 bootenv     1 MiB      sectors 0-1: second copy; sector 64: the initrd's format note
-//! 131 MiB      4 root-a      slot size  ext4, read-only
+//! 131 MiB      7 settings    1 MiB      host settings, put here by `flash`, taken out and erased by the box
+//! 132 MiB      4 root-a      slot size  ext4, read-only
 //!              5 root-b      slot size  empty until the first update
 //!              6 data        the rest   sector 0: the marker that allows the initrd to format it
 //! last 1 MiB   backup GPT in its last 33 sectors
@@ -32,7 +33,7 @@ const SLOT_MIN: u64 = 64 * MIB;
 const SLOT_MAX: u64 = 64 << 30;
 const NAMESPACE: Uuid = uuid!("6a0e7a5c-3f0b-4d0e-9d53-0c1a52b8c4f1");
 
-/// The six partitions.
+/// The partitions, by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// GRUB's core image for BIOS.
@@ -47,11 +48,20 @@ pub enum Part {
     RootB = 5,
     /// State.
     Data = 6,
+    /// What differs from box to box, on its way to the data partition.
+    Settings = 7,
 }
 
-/// All partitions, in order of number and of place.
-pub const PARTS: [Part; 6] =
-    [Part::BiosBoot, Part::Esp, Part::BootEnv, Part::RootA, Part::RootB, Part::Data];
+/// All partitions, in order of place.
+pub const PARTS: [Part; 7] = [
+    Part::BiosBoot,
+    Part::Esp,
+    Part::BootEnv,
+    Part::Settings,
+    Part::RootA,
+    Part::RootB,
+    Part::Data,
+];
 
 impl Part {
     /// Number in the partition table.
@@ -68,6 +78,7 @@ impl Part {
             Self::RootA => "chatimg-root-a",
             Self::RootB => "chatimg-root-b",
             Self::Data => "chatimg-data",
+            Self::Settings => "chatimg-settings",
         }
     }
 
@@ -77,6 +88,7 @@ impl Part {
             Self::BiosBoot => uuid!("21686148-6449-6e6f-744e-656564454649"),
             Self::Esp => uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b"),
             Self::BootEnv => uuid!("5f3c1a9e-7d0b-4c1e-8a57-2b9d6e40c7a3"),
+            Self::Settings => uuid!("9c2f7d14-1b6e-4a0d-b3f8-64e05a7c91d2"),
             Self::RootA | Self::RootB | Self::Data => uuid!("0fc63daf-8483-4772-8e79-3d69d8477de4"),
         }
     }
@@ -133,7 +145,7 @@ impl Layout {
 
     fn size(&self, part: Part) -> u64 {
         match part {
-            Part::BiosBoot | Part::BootEnv => MIB,
+            Part::BiosBoot | Part::BootEnv | Part::Settings => MIB,
             Part::Esp => ESP_SIZE,
             Part::RootA | Part::RootB => self.slot_size,
             Part::Data => DATA_SIZE,
@@ -173,7 +185,7 @@ impl Layout {
 
     /// Everything that shapes the layout, for the key of what is made with it.
     pub fn parameters(&self) -> String {
-        format!("1 {} {} {ESP_SIZE} {DATA_SIZE}", self.name, self.slot_size)
+        format!("2 {} {} {ESP_SIZE} {DATA_SIZE}", self.name, self.slot_size)
     }
 }
 
@@ -192,7 +204,7 @@ mod tests {
             end = span.start + span.len;
         }
         assert_eq!(layout.disk_size(), end + MIB);
-        assert_eq!(layout.span(Part::RootA).start, 131 * MIB);
+        assert_eq!(layout.span(Part::RootA).start, 132 * MIB);
     }
 
     #[test]
@@ -207,7 +219,7 @@ mod tests {
         let mut all = [guids("box", 2 << 30), guids("other", 2 << 30)].concat();
         all.sort();
         all.dedup();
-        assert_eq!(all.len(), 14);
+        assert_eq!(all.len(), 16);
     }
 
     #[test]
