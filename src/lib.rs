@@ -1,12 +1,13 @@
 //! chatimg: a whole chat server as one pinned, reproducible, tested disk image.
 //!
-//! Data flows one way: appliance → lock → fetch, store → compose (a tree) → image → vm. `docs/architecture.md` has the
+//! Data flows one way: appliance → lock → fetch, store → compose (a tree) → image → vm, deliver. `docs/architecture.md` has the
 //! picture, and says what is shared.
 
 pub mod appliance;
 pub mod cli;
 pub mod compose;
 pub mod debian;
+pub mod deliver;
 pub mod diagnostic;
 pub mod digest;
 pub mod fetch;

@@ -20,6 +20,7 @@ mod sparse;
 pub use error::ImageError;
 pub use grub::GrubParts;
 pub use initrd::WANTED as INITRD_MODULES;
+pub(crate) use sparse::is_zero;
 
 use std::path::{Path, PathBuf};
 

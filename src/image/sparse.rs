@@ -47,7 +47,7 @@ impl SparseFile {
 }
 
 /// Whether there is nothing but zeros.
-pub(super) fn is_zero(bytes: &[u8]) -> bool {
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     // Without an early exit within a block, so that the compiler can use wide registers.
     bytes.chunks(4096).all(|block| block.iter().fold(0, |all, byte| all | byte) == 0)
 }
