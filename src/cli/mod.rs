@@ -4,6 +4,7 @@
 
 mod build;
 mod context;
+mod flash;
 mod lock;
 mod test;
 
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::deliver::flash::FlashError;
 use crate::ui::Ui;
 use context::Context;
 
@@ -29,6 +31,7 @@ enum Command {
     Lock(lock::Args),
     Build(build::Args),
     Test(test::Args),
+    Flash(flash::Args),
 }
 
 /// What a command fails with; its message and those of its sources are shown to the user.
@@ -42,15 +45,19 @@ pub fn main() -> ExitCode {
         Command::Lock(args) => lock::run(&args, &context),
         Command::Build(args) => build::run(&args, &context),
         Command::Test(args) => test::run(&args, &context),
+        Command::Flash(args) => flash::run(&args, &context),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let interrupted = crate::interrupt::requested();
-            if interrupted {
-                ui.note("interrupted; nothing was changed, the next run goes on from here");
-            } else {
-                ui.error(error.as_ref());
+            match error.downcast_ref::<FlashError>() {
+                // It knows what the disks are like now.
+                Some(error) if interrupted => ui.note(error.to_string()),
+                None if interrupted => {
+                    ui.note("interrupted; nothing was changed, the next run goes on from here");
+                }
+                _ => ui.error(error.as_ref()),
             }
             ExitCode::from(if interrupted { 130 } else { 1 })
         }

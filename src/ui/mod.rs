@@ -3,14 +3,23 @@
 
 mod phases;
 mod progress;
+mod transfers;
 
 pub use phases::Phases;
 pub use progress::Downloads;
+pub use transfers::Transfers;
 
 use std::error::Error;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 use indicatif::MultiProgress;
+
+use crate::interrupt::{self, Interrupted};
+
+/// How often a question looks whether the user asked to stop.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Where a command's words go.
 #[derive(Debug)]
@@ -54,6 +63,31 @@ impl Ui {
     /// Something the user should know, and that does not stop the work.
     pub fn warn(&self, line: impl AsRef<str>) {
         self.note(format!("warning: {}", line.as_ref()));
+    }
+
+    /// Asks the user at the terminal; `None`: there is nobody to ask.
+    ///
+    /// # Errors
+    /// The user asked to stop instead.
+    pub fn ask(&self, question: &str) -> Result<Option<String>, Interrupted> {
+        if !io::stdin().is_terminal() {
+            return Ok(None);
+        }
+        _ = write!(io::stderr().lock(), "{question} ");
+        // In a thread, which may be left waiting: a signal does not end the reading.
+        let (send, answer) = channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let read = io::stdin().read_line(&mut line);
+            _ = send.send(read.map(|_| line.trim().to_owned()).ok());
+        });
+        loop {
+            match answer.recv_timeout(PATIENCE) {
+                Ok(answer) => return Ok(answer),
+                Err(RecvTimeoutError::Timeout) => interrupt::check()?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+        }
     }
 
     /// An error with its causes. Messages that hold their cause's text already are not repeated.

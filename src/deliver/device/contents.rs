@@ -40,7 +40,7 @@ pub(super) fn describe(machine: &Machine, disk: &Disk) -> String {
     let file = match File::open(&disk.path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            return "contents unknown; run as root to see".to_owned();
+            return "contents unknown (only root may look)".to_owned();
         }
         Err(error) => return format!("contents unknown: {error}"),
     };

@@ -171,7 +171,8 @@ fn the_use_by_the_system_is_said_first() {
 
 #[test]
 fn model_and_serial_come_from_wherever_they_are_known() {
-    let table: [(&[(&str, &[u8])], Option<&str>, Option<&str>); 5] = [
+    type Files = &'static [(&'static str, &'static [u8])];
+    let table: [(Files, Option<&str>, Option<&str>); 5] = [
         (
             &[
                 ("sys/block/sda/device/model", b"Ultra   \n"),

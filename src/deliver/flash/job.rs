@@ -64,6 +64,9 @@ impl<'a, M: Medium> Job<'a, M> {
 
     /// Empties what a disk is found and started by. A disk that takes no writes shows that here.
     pub(super) fn wipe(&self) -> Result<(), Fault> {
+        if self.medium.is_new() {
+            return Ok(());
+        }
         let pieces = self.plan.wiped();
         self.zero("wiping", &pieces, &|_| ())?;
         self.sync("wiping")?;
@@ -77,7 +80,7 @@ impl<'a, M: Medium> Job<'a, M> {
 
     /// Makes zero what has to be, so that nothing old shows.
     pub(super) fn clear(&self) -> Result<(), Fault> {
-        let holes = self.plan.holes();
+        let holes = if self.medium.is_new() { Vec::new() } else { self.plan.holes() };
         let total = holes.iter().map(|hole| hole.end - hole.start).sum();
         let mut done = 0;
         for hole in holes {

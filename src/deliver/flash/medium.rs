@@ -16,6 +16,8 @@ pub(super) trait Medium: Sync {
     fn write(&self, bytes: &[u8], at: u64) -> io::Result<()>;
     /// Reads all bytes, from the medium and not from the memory of what was written.
     fn read(&self, bytes: &mut [u8], at: u64) -> io::Result<()>;
+    /// Whether it is a new file of nothing but holes.
+    fn is_new(&self) -> bool;
     /// Makes everything zero without writing so many bytes; `false`: it knows no such way.
     fn clear(&self, range: Range<u64>) -> io::Result<bool>;
     /// Waits until everything written is durable.
@@ -79,10 +81,11 @@ impl Medium for Raw {
         self.or_cached(|| self.file.read_exact_at(bytes, at))
     }
 
+    fn is_new(&self) -> bool {
+        self.disk.is_none()
+    }
+
     fn clear(&self, range: Range<u64>) -> io::Result<bool> {
-        if self.disk.is_none() {
-            return Ok(true); // It was made of holes.
-        }
         // On a disk the kernel does this only if the disk promises zeros; with FALLOC_FL_ZERO_RANGE it would write
         // them itself, for minutes, and nobody could stop it.
         let mode = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;

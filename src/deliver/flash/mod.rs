@@ -111,8 +111,11 @@ pub fn flash(
     files.into_iter().try_for_each(|(file, path)| target::name(file, &path))
 }
 
-/// Whether what is asked for goes together.
-fn check(spec: &FlashSpec<'_>) -> Result<(), FlashError> {
+/// Whether what is asked for goes together. [`flash`] looks, too; this is for before the user is asked anything.
+///
+/// # Errors
+/// More or fewer targets than legs, the same one twice, or settings that do not fit.
+pub fn check(spec: &FlashSpec<'_>) -> Result<(), FlashError> {
     let FlashSpec { source, targets, settings } = spec;
     let (needs, given) = (source.legs.len(), targets.len());
     if needs != given {
@@ -125,7 +128,7 @@ fn check(spec: &FlashSpec<'_>) -> Result<(), FlashError> {
     }
     for (index, target) in targets.iter().enumerate() {
         if targets[..index].iter().any(|other| target.is_same(other)) {
-            return Err(FlashError::Same { what: target.label() });
+            return Err(FlashError::Same { what: target.to_string() });
         }
     }
     let Some(settings) = settings else { return Ok(()) };
@@ -153,8 +156,9 @@ fn put<M: Medium>(jobs: &[Job<'_, M>], wiped: &dyn Fn(&Job<'_, M>)) -> Result<()
     each(jobs, Job::write).map_err(stopped(Left::Blank))?;
     each(jobs, Job::verify).map_err(stopped(Left::Blank))?;
     each(jobs, Job::write_table).map_err(|fault| {
-        let gone = jobs.iter().map(|job| job.unmake().is_ok()).fold(true, |all, gone| all && gone);
-        stopped(if gone { Left::Blank } else { Left::Unsure })(fault)
+        // Of each, whatever becomes of the others.
+        let there = jobs.iter().filter(|job| job.unmake().is_err()).count();
+        stopped(if there == 0 { Left::Blank } else { Left::Unsure })(fault)
     })
 }
 

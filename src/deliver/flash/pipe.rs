@@ -2,7 +2,7 @@
 //! that is read.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
 use super::plan::{BLOCK, CHUNK, Piece};
 
@@ -64,8 +64,9 @@ pub(super) fn run<E: Send>(pieces: Vec<Piece>, stages: Vec<Stage<'_, E>>) -> Res
             }
         }
         drop(first); // The stages end when nothing more can come.
-        let results = threads.into_iter().map(|thread| thread.join().expect("no stage panics"));
-        results.fold(Ok(()), |before, result| result.and(before))
+        let join = |thread: ScopedJoinHandle<'_, _>| thread.join().expect("no stage panics");
+        let results: Vec<_> = threads.into_iter().map(join).collect();
+        results.into_iter().rfind(Result::is_err).unwrap_or(Ok(()))
     })
 }
 

@@ -1,7 +1,6 @@
 //! An image on its way to disks: where its files are, and which bytes of them are not zero. [`Source::open`] is the
 //! only place that knows `manifest.json`.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -13,10 +12,8 @@ use crate::digest::Digest;
 use crate::image::layout::{MIB, Part, Span};
 
 const MANIFEST: &str = "manifest.json";
-/// The version of `manifest.json` that knows of one disk only.
-const ONE_DISK: u32 = 2;
-/// The version that lists disks.
-const DISKS: u32 = 3;
+/// The version of `manifest.json` that is understood.
+const SCHEMA: u32 = 3;
 
 /// An image, as its manifest describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,14 +52,6 @@ struct Version {
 }
 
 #[derive(Deserialize)]
-struct OneDisk {
-    id: String,
-    images: BTreeMap<String, Size>,
-    partitions: Vec<Partition>,
-    extents: Vec<RawExtent>,
-}
-
-#[derive(Deserialize)]
 struct Disks {
     id: String,
     disks: Vec<Disk>,
@@ -74,11 +63,6 @@ struct Disk {
     size: u64,
     partitions: Vec<Partition>,
     extents: Vec<RawExtent>,
-}
-
-#[derive(Deserialize)]
-struct Size {
-    size: u64,
 }
 
 #[derive(Deserialize)]
@@ -130,23 +114,15 @@ impl Leg {
 
 fn parse(text: &str) -> Result<(String, Vec<Disk>), String> {
     let wrong = |error: serde_json::Error| error.to_string();
-    match serde_json::from_str::<Version>(text).map_err(wrong)?.schema {
-        ONE_DISK => {
-            let OneDisk { id, images, partitions, extents } =
-                serde_json::from_str(text).map_err(wrong)?;
-            let file = "disk.img".to_owned();
-            let size = images.get(&file).ok_or("it has no disk.img")?.size;
-            Ok((id, vec![Disk { file, size, partitions, extents }]))
-        }
-        DISKS => {
-            let Disks { id, disks } = serde_json::from_str(text).map_err(wrong)?;
-            if disks.is_empty() {
-                return Err("it has no disk".to_owned());
-            }
-            Ok((id, disks))
-        }
-        other => Err(format!("another version of chatimg wrote it (schema {other})")),
+    let schema = serde_json::from_str::<Version>(text).map_err(wrong)?.schema;
+    if schema != SCHEMA {
+        return Err(format!("another version of chatimg wrote it (schema {schema})"));
     }
+    let Disks { id, disks } = serde_json::from_str(text).map_err(wrong)?;
+    if disks.is_empty() {
+        return Err("it has no disk".to_owned());
+    }
+    Ok((id, disks))
 }
 
 impl Disk {
@@ -224,20 +200,13 @@ mod tests {
     }
 
     #[test]
-    fn both_versions_say_the_same() {
-        let two = open(&json!({"schema": 3, "id": "x", "disks": [disk()]})).expect("schema 3");
-        let mut one = disk();
-        one["schema"] = json!(2);
-        one["id"] = json!("x");
-        one["images"] = json!({"disk.img": {"size": 8 << 20}, "root.img": {"size": 5}});
-        let one = open(&one).expect("schema 2");
-        let bare = |source: &Source| {
-            let Leg { size, extents, settings, .. } = source.legs[0].clone();
-            (source.id.clone(), source.legs.len(), size, extents, settings)
-        };
-        assert_eq!(bare(&one), bare(&two));
-        assert_eq!(one.legs[0].settings, Some(Span { start: 2 << 20, len: 1 << 20 }));
-        assert_eq!(one.legs[0].extents[0].span.start, 0, "in order of place");
+    fn what_is_not_zero_and_where_settings_go_is_known() {
+        let source = open(&json!({"schema": 3, "id": "x", "disks": [disk()]})).expect("opens");
+        let Leg { size, extents, settings, .. } = &source.legs[0];
+        assert_eq!((*size, *settings), (8 << 20, Some(Span { start: 2 << 20, len: 1 << 20 })));
+        let spans: Vec<_> =
+            extents.iter().map(|extent| (extent.span.start, extent.span.len)).collect();
+        assert_eq!(spans, [(0, 1 << 20), (4 << 20, 21)], "in order of place");
     }
 
     #[test]
@@ -270,7 +239,7 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         for (manifest, expected) in [
-            (json!({"schema": 9}), "another version"),
+            (json!({"schema": 2}), "another version"),
             (json!({"schema": 3, "id": "x", "disks": []}), "no disk"),
             (json!({"id": "x"}), "schema"),
         ] {

@@ -1,6 +1,7 @@
 //! Opening what an image is put on. Nothing is written here.
 
-use std::fs::{File, OpenOptions};
+use std::fmt;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,9 +19,9 @@ use super::medium::Raw;
 use crate::deliver::device::{Disk, Machine, Need};
 use crate::deliver::sys;
 
-/// How often, and how long apart, a disk is tried to be locked: `udev` looks at new disks for a moment.
-const LOCK_TRIES: u32 = 50;
-const LOCK_PAUSE: Duration = Duration::from_millis(100);
+/// How often, and how long apart, something is tried that another program may stand against for a moment.
+const TRIES: u32 = 30;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What an image is put on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,11 +52,19 @@ impl Target {
         }
     }
 
-    /// For messages.
-    pub(super) fn label(&self) -> String {
+    /// The disk, if it is one.
+    pub fn as_disk(&self) -> Option<&Disk> {
         match self {
-            Self::Disk(disk) => disk.to_string(),
-            Self::File(path) => path.display().to_string(),
+            Self::Disk(disk) => Some(disk),
+            Self::File(_) => None,
+        }
+    }
+
+    /// The disk's node, or the file.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Disk(disk) => &disk.path,
+            Self::File(path) => path,
         }
     }
 
@@ -69,6 +78,15 @@ impl Target {
                 one == two || place(one).is_some_and(|one| place(two) == Some(one))
             }
             _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disk(disk) => disk.fmt(f),
+            Self::File(path) => path.display().fmt(f),
         }
     }
 }
@@ -88,9 +106,11 @@ fn open_disk(machine: &Machine, chosen: &Disk, size: u64) -> Result<Opened, Flas
     if !stat::fstat(file.as_fd()).is_ok_and(|node| number(node) == chosen.number) {
         return Err(FlashError::Exchanged { disk: name() });
     }
-    lock(&file).map_err(|_| FlashError::Locked { disk: name() })?;
+    if !patiently(|| !matches!(file.try_lock(), Err(TryLockError::WouldBlock))) {
+        return Err(FlashError::Locked { disk: name() });
+    }
     // The kernel does this only if nobody has a partition open. That it knows none (EINVAL) is well.
-    if sys::reread_partitions(&file) == Err(Errno::EBUSY) {
+    if !patiently(|| sys::reread_partitions(&file) != Err(Errno::EBUSY)) {
         return Err(FlashError::Open { disk: name() });
     }
     let (major, minor) = chosen.number;
@@ -117,15 +137,16 @@ fn exclusive(disk: &Disk) -> Result<(File, bool), FlashError> {
     })
 }
 
-/// While the lock is held, `udev` keeps its hands off the disk, and so does another flash.
-fn lock(file: &File) -> io::Result<()> {
-    for _ in 1..LOCK_TRIES {
-        match file.try_lock() {
-            Err(std::fs::TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
-            result => return result.map_err(Into::into),
+/// Whether something comes true, if not at once. `udev` and its like look at new disks for a moment; when the lock is
+/// held, they keep their hands off, and so does another flash.
+fn patiently(mut done: impl FnMut() -> bool) -> bool {
+    for _ in 0..TRIES {
+        if done() {
+            return true;
         }
+        thread::sleep(PAUSE);
     }
-    file.try_lock().map_err(Into::into)
+    done()
 }
 
 /// Makes a file that only its owner may read, for it may come to hold secrets. It gets its name when it is whole.

@@ -129,6 +129,10 @@ impl Medium for &Memory {
         Ok(())
     }
 
+    fn is_new(&self) -> bool {
+        false
+    }
+
     fn clear(&self, range: Range<u64>) -> io::Result<bool> {
         if self.clears {
             self.write(&vec![0; (range.end - range.start) as usize], range.start)?;

@@ -1,0 +1,190 @@
+//! `chatimg flash`.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use indicatif::HumanBytes;
+
+use super::CommandError;
+use super::context::Context;
+use crate::deliver::device::{Disk, Machine, Need};
+use crate::deliver::flash::{self, Event, FlashError, FlashSpec, Source, Step, Target};
+use crate::image;
+use crate::ui::Transfers;
+
+/// Write the newest image to a disk, or to both disks of a mirror, and read it back
+///
+/// Everything on the disks is erased. Without --disk or --image-file, the disks of this machine are listed. The
+/// partition table comes last, when all else was read back: a disk whose flash was cut short does not start.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Write to this disk; twice for a mirror. Links in /dev/disk/by-id are good names
+    #[arg(long, value_name = "DISK", conflicts_with = "image_file")]
+    disk: Vec<PathBuf>,
+    /// Write to a new file instead, for a provider or a virtual machine
+    #[arg(long, value_name = "FILE")]
+    image_file: Vec<PathBuf>,
+    /// Erase the disk with this serial number without asking; once for each disk
+    #[arg(long, value_name = "SERIAL", requires = "disk")]
+    yes_erase: Vec<String>,
+    /// Take this image instead of the newest: its id, or its folder
+    #[arg(long, value_name = "ID|DIR")]
+    image: Option<PathBuf>,
+}
+
+pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
+    let machine = Machine::default();
+    let source = source(args, context);
+    if args.disk.is_empty() && args.image_file.is_empty() {
+        list(&machine, source.ok().as_ref(), context)?;
+        return Err(
+            "no disk was named, so nothing was written; run `chatimg flash --disk DISK`, as root"
+                .into(),
+        );
+    }
+    let source = source?;
+    let targets = match args.disk.is_empty() {
+        true => args.image_file.iter().cloned().map(Target::File).collect(),
+        false => disks(args, &machine, &source, context)?,
+    };
+    // Host settings (`--host host.toml`) go here, encoded.
+    let settings = None;
+    let spec = FlashSpec { source: &source, targets: &targets, settings };
+    flash::check(&spec)?;
+    confirm(args, &machine, &targets, context)?;
+    put(&machine, &spec, context)?;
+    for target in &targets {
+        context.ui.say(format!("image {} is on {target}, and was read back", source.id));
+    }
+    Ok(())
+}
+
+/// The image that is meant.
+fn source(args: &Args, context: &Context<'_>) -> Result<Source, CommandError> {
+    let images = context.images();
+    let dir = match &args.image {
+        Some(name) if name.components().count() == 1 && !name.is_dir() => images.join(name),
+        Some(dir) => dir.clone(),
+        None => {
+            let newest = image::current(&images)?;
+            newest.ok_or("there is no image to write; run `chatimg build` first")?.dir
+        }
+    };
+    Ok(Source::open(&dir)?)
+}
+
+/// The disks that were named, if they are fit.
+fn disks(
+    args: &Args,
+    machine: &Machine,
+    source: &Source,
+    context: &Context<'_>,
+) -> Result<Vec<Target>, CommandError> {
+    let disk = |path: &PathBuf| {
+        let disk = machine.disk(path).map_err(FlashError::from)?;
+        let why = disk.objections(Need { size: source.size() });
+        if why.is_empty() {
+            Ok(disk)
+        } else {
+            Err(FlashError::Refused { disk: disk.to_string(), why })
+        }
+    };
+    let disks = args.disk.iter().map(disk).collect::<Result<Vec<_>, _>>()?;
+    let sizes = || disks.iter().map(|disk| disk.size);
+    let (smallest, largest) =
+        (sizes().min().unwrap_or_default(), sizes().max().unwrap_or_default());
+    if largest - smallest > largest / 50 {
+        context.ui.warn(format!(
+            "the disks have {} and {}: a mirror is as large as the smaller one, the rest of the other stays unused",
+            HumanBytes(smallest),
+            HumanBytes(largest)
+        ));
+    }
+    Ok(disks.into_iter().map(Target::Disk).collect())
+}
+
+/// Every disk of the machine, and which of them may be written to.
+fn list(
+    machine: &Machine,
+    source: Option<&Source>,
+    context: &Context<'_>,
+) -> Result<(), CommandError> {
+    let disks = machine.disks()?;
+    if disks.is_empty() {
+        context.ui.say("this machine shows no disks");
+    }
+    let need = Need { size: source.map_or(0, Source::size) };
+    for disk in &disks {
+        context.ui.say(described(machine, disk));
+        for objection in disk.objections(need) {
+            context.ui.say(format!("    not now: {objection}"));
+        }
+    }
+    Ok(())
+}
+
+fn described(machine: &Machine, disk: &Disk) -> String {
+    format!("{disk}, {}: {}", HumanBytes(disk.size), machine.contents(disk))
+}
+
+/// Has the user name each disk that will be erased.
+fn confirm(
+    args: &Args,
+    machine: &Machine,
+    targets: &[Target],
+    context: &Context<'_>,
+) -> Result<(), CommandError> {
+    let disks: Vec<_> = targets.iter().filter_map(Target::as_disk).collect();
+    let words: Vec<_> = disks.iter().map(|disk| disk.word()).collect();
+    if let Some(wrong) = args.yes_erase.iter().find(|given| !words.contains(&given.as_str())) {
+        return Err(format!(
+            "--yes-erase {wrong} is none of the disks that were named: {}; nothing was written",
+            words.join(", ")
+        )
+        .into());
+    }
+    for disk in disks {
+        if args.yes_erase.iter().any(|given| given == disk.word()) {
+            continue;
+        }
+        let what = if disk.serial.is_some() {
+            "serial number"
+        } else {
+            "name, for it has no serial number,"
+        };
+        let word = disk.word();
+        context.ui.note(described(machine, disk));
+        let question =
+            format!("All that is on it will be erased. Type its {what} {word} to go on:");
+        match context.ui.ask(&question)? {
+            Some(answer) if answer == word => {}
+            Some(_) => return Err(format!("that is not {word}; nothing was written").into()),
+            None => {
+                let advice = format!("there is nobody to ask whether {disk} may be erased");
+                return Err(format!("{advice}; add --yes-erase '{word}' if it may").into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes, and shows how far it is.
+fn put(machine: &Machine, spec: &FlashSpec<'_>, context: &Context<'_>) -> Result<(), FlashError> {
+    let start = Instant::now();
+    let names = spec.targets.iter().map(|target| target.path().display().to_string());
+    let transfers = Transfers::new(context.ui, names);
+    let events = |Event { target, step, done, total }| {
+        let step = match step {
+            Step::Clearing => "clearing",
+            Step::Writing => "writing",
+            Step::Verifying => "verifying",
+        };
+        transfers.progress(target, step, done, total);
+    };
+    let result = flash::flash(machine, spec, &events);
+    transfers.close();
+    result.inspect(|()| {
+        let took = start.elapsed().as_secs_f64();
+        context.ui.note(format!("written and verified in {took:.1} s"));
+    })
+}
