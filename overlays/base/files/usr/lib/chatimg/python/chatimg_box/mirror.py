@@ -53,6 +53,12 @@ def stale(array: Array, all_disks: list[Disk]) -> list[str]:
     return [name for name in names if md.plain_uuid(md.examined(name).get("MD_UUID", "")) == array.uuid]
 
 
+def events(partition: str) -> int:
+    """How often the array was changed, as a leg's superblock knows."""
+    count = md.examined(partition).get("MD_EVENTS", "0")
+    return int(count) if count.isdecimal() else 0
+
+
 def progress_line(array: Array) -> str:
     """How far a rebuild is."""
     if not array.total:
@@ -129,12 +135,23 @@ def in_order(names: list[str]) -> tuple[Disk, Disk]:
 
 def generation(disk: Disk) -> int:
     """The counter in a disk's boot state; -1 if it has none."""
+    count = boot_state(disk).get("gen", "")
+    return int(count) if count.isdecimal() else -1
+
+
+def boot_state(disk: Disk) -> dict[str, str]:
+    """A disk's copy of the boot state (partition 3); empty if there is none."""
     try:
         block = bootcode.read_device(disk.partition(bootcode.BOOT_STATE), 0, bootcode.BLOCK)
     except (Trouble, OSError):
-        return -1
-    for line in block.split(b"\n"):
-        name, _, value = line.partition(b"=")
-        if name == b"gen" and value.isdigit():
-            return int(value)
-    return -1
+        return {}
+    if not block.startswith(bootcode.SIGNATURE):
+        return {}
+    return md.parse_export(block.decode("ascii", errors="replace"))
+
+
+def slot_image(array: Array) -> str:
+    """The id of the image that a root slot should hold: `none` while it holds none."""
+    names = sorted({disks.disk_of(one.partition) for one in array.members})
+    found = max((disks.disk(name) for name in names), key=generation, default=None)
+    return boot_state(found).get(array.name.removeprefix("root-"), "") if found else ""
