@@ -210,6 +210,7 @@ impl Build<'_> {
             name: &plan.name,
             epoch: lock.epoch,
             slot_size: plan.target.slot_size,
+            disks: plan.target.disks,
             root: &root,
             tools: &tools_tree,
             grub: &grub,

@@ -73,9 +73,16 @@ pub fn mkimage_args(
     args
 }
 
-/// The configuration, the same for BIOS and UEFI.
+/// The configuration, the same for BIOS and UEFI and on all of an appliance's disks.
 pub fn config(layout: &Layout) -> String {
-    CONFIG.replace("@DISK@", &layout.disk_guid().to_string())
+    let guids: Vec<_> = layout.legs().map(|leg| layout.disk_guid(leg).to_string()).collect();
+    let serials: Vec<_> = layout.legs().map(|leg| grub_serial(layout.esp_serial(leg))).collect();
+    CONFIG.replace("@DISKS@", &guids.join(",")).replace("@ESPS@", &serials.join(" "))
+}
+
+/// A FAT volume's serial number, as GRUB's `search --fs-uuid` wants it.
+fn grub_serial(serial: u32) -> String {
+    format!("{:04X}-{:04X}", serial >> 16, serial & 0xffff)
 }
 
 /// Sector 0: GRUB's boot code around what the protective MBR holds.
@@ -121,6 +128,7 @@ pub fn placed_core(core_img: &[u8], core_lba: u64, room: u64) -> Result<Vec<u8>,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::appliance::Disks;
 
     #[test]
     fn the_boot_sector_keeps_the_mbr_and_names_the_core() {
@@ -158,10 +166,12 @@ mod tests {
     }
 
     #[test]
-    fn the_configuration_names_this_disk() {
-        let layout = Layout::new("box", 2 << 30).expect("layout");
+    fn the_configuration_names_all_disks() {
+        let layout = Layout::new("box", 2 << 30, Disks::Mirror).expect("layout");
         let text = config(&layout);
-        assert!(text.contains(&format!("chatimg.disk={}", layout.disk_guid())));
+        let guids: Vec<_> = layout.legs().map(|leg| layout.disk_guid(leg).to_string()).collect();
+        assert!(text.contains(&format!("chatimg.disk={}", guids.join(","))));
         assert!(!text.contains('@'), "a placeholder is left");
+        assert_eq!(grub_serial(0x00ab_cdef), "00AB-CDEF");
     }
 }

@@ -1,10 +1,11 @@
-//! Steps that switch the machine off and on.
+//! Steps that switch the machine off and on, and that take its disks out and put them in.
 
 use std::time::Duration;
 
 use super::failure::TestFailure;
 use super::judge::Mismatch;
 use super::run::{Look, Run, Stop};
+use super::spec::PlugDisk;
 
 const INTERVAL: Duration = Duration::from_secs(2);
 
@@ -55,9 +56,7 @@ impl Run<'_> {
 
     /// Starts a machine that is off.
     pub(super) fn switch_on(&mut self) -> Result<(), Stop> {
-        if self.machine.is_some() {
-            return Err(Mismatch::new("a machine that is off", "it runs").into());
-        }
+        self.must_be_off()?;
         Ok(self.power_on()?)
     }
 
@@ -65,6 +64,44 @@ impl Run<'_> {
     pub(super) fn reset(&mut self) -> Result<(), Stop> {
         self.new_boot();
         self.press("reset", |machine| machine.press_reset())
+    }
+
+    /// Takes a disk out, whether the machine runs or not.
+    pub(super) fn pull_disk(&mut self, number: usize) -> Result<(), Stop> {
+        if let (Some(machine), Some(id)) = (&self.machine, self.make.drives.id(number)) {
+            let doing = format!("taking disk {number} away");
+            machine.kill_disk(&id).map_err(|source| TestFailure::Io { doing, source })?;
+        }
+        done(self.make.drives.pull(number), number, "there is no such disk in the machine")
+    }
+
+    /// Puts a disk in.
+    pub(super) fn plug_disk(&mut self, plug: PlugDisk) -> Result<(), Stop> {
+        let PlugDisk { number, blank } = plug;
+        self.must_be_off()?;
+        let plugged = match blank {
+            None => self.make.drives.put_back(number),
+            Some(size) => {
+                let mut drives = self.make.drives.clone();
+                let replaced = drives.replace(&self.make, number, size)?;
+                self.make.drives = drives;
+                replaced
+            }
+        };
+        done(plugged, number, "its place is taken, or there is none: pull it first")
+    }
+
+    /// Exchanges the disks' ports.
+    pub(super) fn swap_disks(&mut self) -> Result<(), Stop> {
+        self.must_be_off()?;
+        done(self.make.drives.swap(), 2, "the machine has one disk")
+    }
+
+    fn must_be_off(&self) -> Result<(), Stop> {
+        match self.machine {
+            None => Ok(()),
+            Some(_) => Err(Mismatch::new("a machine that is off", "it runs").into()),
+        }
     }
 
     fn press(
@@ -77,4 +114,8 @@ impl Run<'_> {
         let pressed = self.machine.as_ref().map_or(Ok(()), press);
         Ok(pressed.map_err(|source| TestFailure::Io { doing, source })?)
     }
+}
+
+fn done(done: bool, number: usize, otherwise: &str) -> Result<(), Stop> {
+    if done { Ok(()) } else { Err(Mismatch::new(format!("disk {number}"), otherwise).into()) }
 }
