@@ -43,25 +43,46 @@ impl Platform {
 }
 
 /// Modules that grub.cfg needs, on either platform. The mirror's are there already.
-const MODULES: &str = "part_gpt part_msdos fat ext2 mdraid1x diskfilter loadenv test regexp search \
+const MODULES: &str = "memdisk tar part_gpt part_msdos fat ext2 mdraid1x diskfilter loadenv test regexp search \
     search_fs_file search_fs_uuid search_label configfile normal linux echo sleep reboot halt serial \
     terminal hashsum gcry_sha256 all_video";
 
 const CONFIG: &str = include_str!("grub/grub.cfg");
+const START: &str = include_str!("grub/start.cfg");
 /// `core.img` is loaded at 0x8200 and must end below 0x78000.
 const CORE_MAX: usize = 0x6f000;
 const SECTOR_LEN: usize = SECTOR as usize;
 
-/// Arguments for `grub-mkimage`, which writes to the file `output` (it cannot write to a pipe).
-///
-/// `modules` is the folder of the platform's modules; `sbat` a file with Secure Boot's revocation data.
-pub fn mkimage_args(
-    platform: Platform,
-    modules: &str,
-    sbat: Option<&str>,
-    output: &str,
-) -> Vec<String> {
-    let fixed = ["-O", platform.name(), "-d", modules, "-p", "(,gpt2)/grub", "-o", output];
+/// The archive that becomes GRUB's memdisk: the configuration that finds the ESP's one.
+pub fn memdisk() -> Vec<u8> {
+    let mut header = tar::Header::new_ustar();
+    header.set_size(START.len() as u64);
+    header.set_mode(0o644);
+    header.set_mtime(0);
+    header.set_entry_type(tar::EntryType::Regular);
+    let mut archive = tar::Builder::new(Vec::new());
+    let added = archive.append_data(&mut header, "grub/grub.cfg", START.as_bytes());
+    added.and_then(|()| archive.into_inner()).expect("memory takes all of it")
+}
+
+/// Files that `grub-mkimage` reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct MkimageFiles<'a> {
+    /// The folder of the platform's modules.
+    pub modules: &'a str,
+    /// Holds [`memdisk`].
+    pub memdisk: &'a str,
+    /// Secure Boot's revocation data.
+    pub sbat: Option<&'a str>,
+    /// What it makes; it cannot write to a pipe.
+    pub output: &'a str,
+}
+
+/// Arguments for `grub-mkimage`.
+pub fn mkimage_args(platform: Platform, files: MkimageFiles<'_>) -> Vec<String> {
+    let MkimageFiles { modules, memdisk, sbat, output } = files;
+    let fixed =
+        ["-O", platform.name(), "-d", modules, "-m", memdisk, "-p", "(memdisk)/grub", "-o", output];
     let mut args: Vec<String> = fixed.map(str::to_owned).into();
     if let (Platform::Uefi, Some(sbat)) = (platform, sbat) {
         args.extend(["--sbat".to_owned(), sbat.to_owned()]);
@@ -158,7 +179,9 @@ mod tests {
 
     #[test]
     fn only_the_bios_image_reads_disks_through_the_bios() {
-        let args = |platform| mkimage_args(platform, "/m", Some("/sbat"), "/out");
+        let files =
+            MkimageFiles { modules: "/m", memdisk: "/tar", sbat: Some("/sbat"), output: "/out" };
+        let args = |platform| mkimage_args(platform, files);
         assert!(args(Platform::Bios).contains(&"biosdisk".to_owned()));
         assert!(!args(Platform::Bios).contains(&"--sbat".to_owned()));
         assert!(!args(Platform::Uefi).contains(&"biosdisk".to_owned()));
