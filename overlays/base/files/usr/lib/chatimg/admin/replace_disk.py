@@ -57,10 +57,10 @@ def replace(job: newdisk.Job, arrays: list[Array], wait: bool) -> int:
     except KeyboardInterrupt:
         print("\nstopped: the disk does not start the box yet. Run the command again to go on")
         return 1
-    bootcode.make_startable(job.good, disk, job.leg.esp_serial)
-    print(f"{disk.device} starts the box from now on")
     data = next(one for one in arrays if one.name == "data")
     newdisk.join(data, disk)
+    bootcode.make_startable(job.good, disk, job.leg.esp_serial)
+    print(f"{disk.device} starts the box from now on")
     # smartd looks for disks only when it starts.
     system.output("systemctl", "try-restart", "smartmontools.service")
     if not wait:

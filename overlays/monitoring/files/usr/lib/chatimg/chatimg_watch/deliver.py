@@ -1,5 +1,6 @@
 """The ways an alert goes out: a webhook, and mail. The settings name them; secrets are files of their own."""
 
+import contextlib
 import json
 import smtplib
 import socket
@@ -175,9 +176,14 @@ def mail(way: Mail, text: EmailMessage) -> None:
         server: smtplib.SMTP = smtplib.SMTP_SSL(way.host, way.port, timeout=TIMEOUT, context=context)
     else:
         server = smtplib.SMTP(way.host, way.port, timeout=TIMEOUT)
-    with server:
+    try:
         if way.tls == "starttls":
             server.starttls(context=context)
         if way.user:
             server.login(way.user, way.password)
         server.send_message(text)
+        # It has the mail by now: a goodbye that goes wrong must not have it sent again.
+        with contextlib.suppress(OSError, smtplib.SMTPException):
+            server.quit()
+    finally:
+        server.close()
