@@ -1,6 +1,7 @@
 //! The machine's disks: scratch overlays over the image's, which can be pulled, put back, replaced and swapped.
 //!
-//! They hang on the ports of a SATA controller in order; the firmware starts from the first that it can.
+//! They hang on the ports of a controller in order; the firmware starts from the first that it can. QEMU's SATA disks
+//! cannot be pulled from a running machine: they go dead instead. Its SCSI disks can.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,17 @@ use super::qemu::Make;
 /// Larger than the image, so that the data partition has to grow on first boot; and not both the same.
 const SIZES: [u64; 2] = [24 << 30, 25 << 30];
 const QEMU_IMG: &str = "usr/bin/qemu-img";
+
+/// What the disks hang on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Controller {
+    /// AHCI, as in the target.
+    #[default]
+    Sata,
+    /// virtio-scsi, for disks that come and go while the machine runs.
+    Scsi,
+}
 
 /// One disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +38,7 @@ struct Drive {
 /// All of them, in order of ports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Drives {
+    controller: Controller,
     list: Vec<Drive>,
     /// How many blank ones there have been.
     blanks: usize,
@@ -36,9 +49,10 @@ impl Drives {
     pub(super) fn create(
         make: &Make<'_>,
         images: &[PathBuf],
+        controller: Controller,
         sizes: &[u64],
     ) -> Result<Self, TestFailure> {
-        let mut drives = Self::default();
+        let mut drives = Self { controller, ..Self::default() };
         for (index, image) in images.iter().enumerate() {
             let number = index + 1;
             let drive = Drive {
@@ -56,22 +70,53 @@ impl Drives {
 
     /// QEMU's arguments.
     pub(super) fn arguments(&self) -> Vec<String> {
-        let options = "cache=writeback,discard=unmap,detect-zeroes=unmap";
         let mut args = Vec::new();
-        let attached = self.list.iter().enumerate().filter(|(_, drive)| drive.attached);
-        for (port, Drive { number, file, serial, .. }) in attached {
-            args.push("-drive".to_owned());
-            args.push(format!("if=none,id=d{number},file={file},format=qcow2,{options}"));
-            args.push("-device".to_owned());
-            args.push(format!("ide-hd,drive=d{number},bus=ide.{port},serial={serial}"));
+        if self.controller == Controller::Scsi {
+            args.extend(["-device", "virtio-scsi-pci,id=scsi"].map(str::to_owned));
+        }
+        for (port, drive) in self.list.iter().enumerate().filter(|(_, drive)| drive.attached) {
+            let [medium, device] = self.pair(port, drive);
+            args.extend(["-drive".to_owned(), medium, "-device".to_owned(), device]);
         }
         args
     }
 
-    /// QEMU's name of an attached disk.
-    pub(super) fn id(&self, number: usize) -> Option<String> {
-        let drive = self.list.iter().find(|drive| drive.number == number)?;
-        drive.attached.then(|| format!("d{number}"))
+    /// A disk's two halves, as QEMU's options have them: the medium and the device.
+    fn pair(&self, port: usize, drive: &Drive) -> [String; 2] {
+        let Drive { number, file, serial, .. } = drive;
+        let options = "cache=writeback,discard=unmap,detect-zeroes=unmap";
+        let device = match self.controller {
+            Controller::Sata => format!("ide-hd,bus=ide.{port}"),
+            Controller::Scsi => format!("scsi-hd,bus=scsi.0,scsi-id={port}"),
+        };
+        [
+            format!("if=none,id=d{number},file={file},format=qcow2,{options}"),
+            format!("{device},id=disk{number},drive=d{number},serial={serial}"),
+        ]
+    }
+
+    /// Commands of QEMU's monitor that take an attached disk out of a running machine.
+    pub(super) fn pulling(&self, number: usize) -> Vec<String> {
+        let there = self.list.iter().any(|drive| drive.number == number && drive.attached);
+        match self.controller {
+            _ if !there => Vec::new(),
+            Controller::Sata => vec![format!("drive_del d{number}")],
+            // The medium goes with the device.
+            Controller::Scsi => vec![format!("device_del disk{number}")],
+        }
+    }
+
+    /// Commands of QEMU's monitor that put an attached disk into a running machine; `None` if it has to be off.
+    pub(super) fn plugging(&self, number: usize) -> Option<[String; 2]> {
+        let port = self.list.iter().position(|drive| drive.number == number && drive.attached)?;
+        let [medium, device] = self.pair(port, &self.list[port]);
+        (self.controller == Controller::Scsi)
+            .then(|| [format!("drive_add dummy {medium}"), format!("device_add {device}")])
+    }
+
+    /// Whether disks can be put into a running machine.
+    pub(super) fn hot_plug(&self) -> bool {
+        self.controller == Controller::Scsi
     }
 
     /// Takes a disk out. Gives back whether it was there.
@@ -146,7 +191,7 @@ mod tests {
             serial: format!("CHATIMG{number}"),
             attached: true,
         };
-        Drives { list: vec![drive(1), drive(2)], blanks: 0 }
+        Drives { list: vec![drive(1), drive(2)], ..Drives::default() }
     }
 
     #[test]
@@ -156,21 +201,37 @@ mod tests {
             let args = drives.arguments();
             args.into_iter().filter(|arg| arg.starts_with("ide-hd")).collect::<Vec<_>>()
         };
-        let one = "ide-hd,drive=d1,bus=ide.0,serial=CHATIMG1";
-        let two = "ide-hd,drive=d2,bus=ide.1,serial=CHATIMG2";
+        let one = "ide-hd,bus=ide.0,id=disk1,drive=d1,serial=CHATIMG1";
+        let two = "ide-hd,bus=ide.1,id=disk2,drive=d2,serial=CHATIMG2";
         assert_eq!(devices(&drives), [one, two]);
         assert!(drives.pull(1) && !drives.pull(1) && !drives.pull(3));
         assert_eq!(devices(&drives), [two]);
-        assert_eq!((drives.id(1), drives.id(2)), (None, Some("d2".to_owned())));
+        assert!(drives.pulling(1).is_empty());
+        assert_eq!(drives.pulling(2), ["drive_del d2"]);
         assert!(drives.put_back(1) && !drives.put_back(2));
         assert!(drives.swap());
         assert_eq!(
             devices(&drives),
             [
-                "ide-hd,drive=d2,bus=ide.0,serial=CHATIMG2",
-                "ide-hd,drive=d1,bus=ide.1,serial=CHATIMG1"
+                "ide-hd,bus=ide.0,id=disk2,drive=d2,serial=CHATIMG2",
+                "ide-hd,bus=ide.1,id=disk1,drive=d1,serial=CHATIMG1"
             ]
         );
+    }
+
+    #[test]
+    fn scsi_disks_come_and_go() {
+        let mut drives = drives();
+        assert_eq!(drives.plugging(1), None, "a SATA disk does not");
+        drives.controller = Controller::Scsi;
+        assert_eq!(drives.pulling(2), ["device_del disk2"]);
+        let [medium, device] = drives.plugging(2).expect("commands");
+        assert!(
+            medium.starts_with("drive_add dummy if=none,id=d2,file=scratch-2.qcow2,"),
+            "{medium}"
+        );
+        let wanted = "device_add scsi-hd,bus=scsi.0,scsi-id=1,id=disk2,drive=d2,serial=CHATIMG2";
+        assert_eq!(device, wanted);
     }
 
     #[test]

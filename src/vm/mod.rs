@@ -30,6 +30,7 @@ mod text;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use drives::Controller;
 pub use failure::{StepFailure, TestFailure};
 pub use host::Accel;
 pub use spec::{

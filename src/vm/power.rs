@@ -68,17 +68,17 @@ impl Run<'_> {
 
     /// Takes a disk out, whether the machine runs or not.
     pub(super) fn pull_disk(&mut self, number: usize) -> Result<(), Stop> {
-        if let (Some(machine), Some(id)) = (&self.machine, self.make.drives.id(number)) {
-            let doing = format!("taking disk {number} away");
-            machine.kill_disk(&id).map_err(|source| TestFailure::Io { doing, source })?;
-        }
+        let commands = self.make.drives.pulling(number);
+        self.tell(&format!("taking disk {number} out"), commands)?;
         done(self.make.drives.pull(number), number, "there is no such disk in the machine")
     }
 
     /// Puts a disk in.
     pub(super) fn plug_disk(&mut self, plug: PlugDisk) -> Result<(), Stop> {
         let PlugDisk { number, blank } = plug;
-        self.must_be_off()?;
+        if !self.make.drives.hot_plug() {
+            self.must_be_off()?;
+        }
         let plugged = match blank {
             None => self.make.drives.put_back(number),
             Some(size) => {
@@ -88,7 +88,15 @@ impl Run<'_> {
                 replaced
             }
         };
-        done(plugged, number, "its place is taken, or there is none: pull it first")
+        done(plugged, number, "its place is taken, or there is none: pull it first")?;
+        let commands = self.make.drives.plugging(number).into_iter().flatten().collect();
+        self.tell(&format!("putting disk {number} in"), commands)
+    }
+
+    /// If the machine runs; a disk of one that is off is there or not when it is started.
+    fn tell(&self, doing: &str, commands: Vec<String>) -> Result<(), Stop> {
+        let told = self.machine.as_ref().map_or(Ok(()), |machine| machine.tell(commands));
+        Ok(told.map_err(|source| TestFailure::Io { doing: doing.to_owned(), source })?)
     }
 
     /// Exchanges the disks' ports.

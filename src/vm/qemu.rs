@@ -225,11 +225,16 @@ impl Machine {
         self.execute(&qmp::system_reset {}).map(|_| ())
     }
 
-    /// Has a disk die: from now on every access to it fails. (A SATA disk of QEMU cannot be unplugged.)
-    pub(super) fn kill_disk(&self, id: &str) -> io::Result<()> {
-        let command_line = format!("drive_del {id}");
-        let said = self.execute(&qmp::human_monitor_command { cpu_index: None, command_line })?;
-        if said.trim().is_empty() { Ok(()) } else { Err(io::Error::other(said)) }
+    /// Gives commands to QEMU's monitor.
+    pub(super) fn tell(&self, commands: impl IntoIterator<Item = String>) -> io::Result<()> {
+        for command_line in commands {
+            let command = qmp::human_monitor_command { cpu_index: None, command_line };
+            let said = self.execute(&command)?;
+            if !matches!(said.trim(), "" | "OK") {
+                return Err(io::Error::other(format!("{}: {said}", command.command_line)));
+            }
+        }
+        Ok(())
     }
 
     fn execute<C: qapi::Command>(&self, command: &C) -> io::Result<C::Ok> {

@@ -108,7 +108,7 @@ impl<'a> Run<'a> {
             drives: Drives::default(),
         };
         qemu::prepare(&make)?;
-        make.drives = Drives::create(&make, setup.disks, &spec.disks)?;
+        make.drives = Drives::create(&make, setup.disks, spec.controller, &spec.disks)?;
         let variables = text::GIVEN.map(str::to_owned).into_iter().zip([
             setup.domain.to_owned(),
             setup.admin.to_owned(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::drives::Controller;
 use super::spec_error::SpecError;
 use super::spec_file;
 use super::text::shortened;
@@ -25,6 +26,8 @@ pub struct TestSpec {
     pub firmware: Option<BTreeSet<Firmware>>,
     /// What the target's disks must be joined to; any if this is `None`.
     pub raid: Option<Disks>,
+    /// What the machine's disks hang on.
+    pub controller: Controller,
     /// Bytes of the machine's disks, in order; a default for those that are not named.
     pub disks: Vec<u64>,
     /// For all steps together.
@@ -83,7 +86,7 @@ pub enum Action {
     Reset,
     /// Takes the disk of this number out: from a running machine, so that every access to it fails.
     PullDisk(usize),
-    /// Puts a disk into a machine that is off, in the place of one that was pulled.
+    /// Puts a disk in, in the place of one that was pulled; a SATA disk only into a machine that is off.
     PlugDisk(PlugDisk),
     /// Exchanges the ports of the two disks of a machine that is off.
     SwapDisks,

@@ -9,6 +9,7 @@ use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::drives::Controller;
 use super::spec::{
     Action, CreateRoom, Http, Join, Login, PlugDisk, Read, Register, Send, Ssh, Step, TestSpec,
 };
@@ -16,8 +17,16 @@ use super::text::{self, GIVEN};
 use crate::appliance::{Disks, Firmware};
 use crate::diagnostic::Fault;
 
-const TOP: [&str; 7] =
-    ["description", "firmware", "raid", "disks", "timeout", "console-may-say", "step"];
+const TOP: [&str; 8] = [
+    "description",
+    "firmware",
+    "raid",
+    "controller",
+    "disks",
+    "timeout",
+    "console-may-say",
+    "step",
+];
 const COMMON: [&str; 2] = ["name", "timeout"];
 const TEST_TIMEOUT: Duration = Duration::from_secs(45 * 60);
 /// TCG on a loaded machine takes five minutes to boot.
@@ -170,6 +179,8 @@ struct File {
     firmware: Option<Vec<FirmwareName>>,
     raid: Option<RaidName>,
     #[serde(default)]
+    controller: Controller,
+    #[serde(default)]
     disks: Vec<Size>,
     timeout: Option<Length>,
     #[serde(default)]
@@ -290,6 +301,7 @@ pub(super) fn read(name: String, text: &str) -> Result<TestSpec, Fault> {
             RaidName::None => Disks::Single,
             RaidName::Mirror => Disks::Mirror,
         }),
+        controller: file.controller,
         disks: file.disks.iter().map(|size| size.0).collect(),
         timeout: file.timeout.map_or(TEST_TIMEOUT, |length| length.0),
         console_may_say: file.console_may_say,
