@@ -125,7 +125,9 @@ class Tables(unittest.TestCase):
 
     def test_the_same_disk_gives_the_same_sizes(self):
         plan = legs.plan(self.table, self.legs[1], (6 << 30) // 512, 11489280)
-        self.assertEqual([p.size for p in plan.partitions], [p.size for p in self.table.partitions[:-1]] + [11489280 + 2048])
+        self.assertEqual(
+            [p.size for p in plan.partitions], [p.size for p in self.table.partitions[:-1]] + [11489280 + 2048]
+        )
 
     def test_what_does_not_fit_is_refused(self):
         with self.assertRaisesRegex(Trouble, "too small"):

@@ -279,7 +279,13 @@ class Smart(unittest.TestCase):
 
 class Words(unittest.TestCase):
     def test_numbers(self):
-        for count, words in [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (4_000_787_030_016, "4.0 TB"), (123_456_789, "123 MB")]:
+        for count, words in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (4_000_787_030_016, "4.0 TB"),
+            (123_456_789, "123 MB"),
+        ]:
             self.assertEqual(text.size(count), words)
         for seconds, words in [(0, "0 s"), (61, "1 min 1 s"), (90061, "1 d 1 h"), (86405, "1 d 5 s")]:
             self.assertEqual(text.duration(seconds), words)

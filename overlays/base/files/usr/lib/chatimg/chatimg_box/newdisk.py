@@ -58,12 +58,16 @@ def plan(new: Disk, arrays: list[Array], known: list[Leg]) -> Job:
         raise Trouble("the array data does not run; restart the box, and see `journalctl -b`")
     good = good_disk(new, arrays)
     if new.sector != good.sector:
-        raise Trouble(f"{new.device} has sectors of {new.sector} bytes, {good.device} of {good.sector}; take another disk")
+        raise Trouble(
+            f"{new.device} has sectors of {new.sector} bytes, {good.device} of {good.sector}; take another disk"
+        )
     if system.number(disks.SYS / new.name / "ro"):
         raise Trouble(f"{new.device} is write-protected")
     used = disks.mounts() & new.names
     if used:
-        raise Trouble(f"mounted, or used as swap: {', '.join(sorted(used))}; unmount that first, if it is the right disk")
+        raise Trouble(
+            f"mounted, or used as swap: {', '.join(sorted(used))}; unmount that first, if it is the right disk"
+        )
     good_table = disks.table(good)
     leg = legs.missing(known, good_table.guid)
     table = legs.plan(good_table, leg, new.size // legs.SECTOR, needed(arrays))
@@ -179,7 +183,9 @@ def settled(job: Job) -> Disk:
         if seen == 4:
             return fresh
         time.sleep(0.5)
-    raise Trouble(f"the new partitions of {job.new.device} do not appear; see `journalctl -k`, and run the command again")
+    raise Trouble(
+        f"the new partitions of {job.new.device} do not appear; see `journalctl -k`, and run the command again"
+    )
 
 
 def have_alone(device: str) -> None:
@@ -187,7 +193,9 @@ def have_alone(device: str) -> None:
     try:
         os.close(os.open(device, os.O_RDWR | os.O_EXCL))
     except OSError as error:
-        raise Trouble(f"{device} cannot be had alone ({error.strerror}): something uses it; see `lsblk {device}`") from error
+        raise Trouble(
+            f"{device} cannot be had alone ({error.strerror}): something uses it; see `lsblk {device}`"
+        ) from error
 
 
 def erase(job: Job) -> None:

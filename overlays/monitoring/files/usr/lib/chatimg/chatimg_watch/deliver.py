@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from pathlib import Path
+from typing import Any
 
 from .spool import Alert
 
@@ -66,7 +67,7 @@ def load(folder: Path = HOST) -> Ways:
     return Ways(hostname, secret(folder, "alerts-webhook"), mail, faults)
 
 
-def get(settings: dict, path: str) -> object:
+def get(settings: dict, path: str) -> Any:
     """`mail.host`, written as it stands or as a table in a table."""
     if path in settings:
         return settings[path]
