@@ -13,14 +13,14 @@ const MIB: i64 = 1 << 20;
 const PRESETS: [&str; 1] = ["box"];
 const FIRMWARE: [(&str, Firmware); 2] = [("bios", Firmware::Bios), ("uefi", Firmware::Uefi)];
 
-/// A small used server: Celeron G3900T, which has no AVX.
+/// A small used server: Celeron G3900T, which has no AVX, and two disks.
 fn preset() -> Target {
     Target {
         cores: 2,
         memory: 16 << 30,
         cpu_features: BTreeSet::new(),
         firmware: [Firmware::Bios, Firmware::Uefi].into(),
-        disks: Disks::Single,
+        disks: Disks::Mirror,
         slot_size: 3 << 30,
         swap_size: 2 << 30,
     }
