@@ -4,11 +4,10 @@ import argparse
 import fcntl
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
 
-from chatimg_box import bootcode, disks, legs, md, mirror, newdisk, system
+from chatimg_box import bootcode, legs, md, mirror, newdisk, system
 from chatimg_box.md import Array
 from chatimg_box.system import Trouble
 
@@ -18,8 +17,12 @@ LOCK = "/run/chatimg-replace-disk.lock"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("device", metavar="DEV", help="the new disk, as /dev/sdb; all that is on it is erased")
-    parser.add_argument("--yes-erase", metavar="SERIAL", help="do not ask: the new disk is the one with this serial number")
-    parser.add_argument("--no-wait", action="store_true", help="return when the disk starts the box; the data follow by themselves")
+    parser.add_argument(
+        "--yes-erase", metavar="SERIAL", help="do not ask: the new disk is the one with this serial number"
+    )
+    parser.add_argument(
+        "--no-wait", action="store_true", help="return when the disk starts the box; the data follow by themselves"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,10 +60,10 @@ def replace(job: newdisk.Job, arrays: list[Array], wait: bool) -> int:
     except KeyboardInterrupt:
         print("\nstopped: the disk does not start the box yet. Run the command again to go on")
         return 1
-    bootcode.make_startable(job.good, disk, job.leg.esp_serial)
-    print(f"{disk.device} starts the box from now on")
     data = next(one for one in arrays if one.name == "data")
     newdisk.join(data, disk)
+    bootcode.make_startable(job.good, disk, job.leg.esp_serial)
+    print(f"{disk.device} starts the box from now on")
     # smartd looks for disks only when it starts.
     system.output("systemctl", "try-restart", "smartmontools.service")
     if not wait:
@@ -78,15 +81,16 @@ def replace(job: newdisk.Job, arrays: list[Array], wait: bool) -> int:
 
 def shower() -> Callable[[str], None]:
     """Shows progress: on one line of a terminal, or a line now and then."""
-    last = {"at": 0.0, "what": ""}
+    last_time, last_what = 0.0, ""
 
     def show(line: str) -> None:
+        nonlocal last_time, last_what
         what = line.partition(":")[0]
         done = line.endswith(": whole")
         if sys.stdout.isatty():
             print(f"\r\x1b[K{line}", end="\n" if done else "", flush=True)
-        elif done or what != last["what"] or time.monotonic() - float(last["at"]) >= 30:
-            last.update(at=time.monotonic(), what=what)
+        elif done or what != last_what or time.monotonic() - last_time >= 30:
+            last_time, last_what = time.monotonic(), what
             print(line, flush=True)
 
     return show

@@ -1,4 +1,6 @@
-"""`chatimg-admin status`: how the box does, on one screen. Exit status 0: all is well; 1: something needs the administrator.
+"""`chatimg-admin status`: how the box does, on one screen.
+
+Exit status 0: all is well; 1: something needs the administrator.
 
 Every file of /usr/lib/chatimg/status has a function look() that gives back a section of it.
 """
@@ -42,5 +44,7 @@ def section(path: Path) -> Section:
         return module.look()
     except Exception as error:  # noqa: BLE001 - whatever it is, the other sections matter more
         failed = Section(name, [f"cannot be looked at: {error}"])
-        failed.problem(f"the status of {name} cannot be had: {type(error).__name__}: {error}", "report this as a bug of chatimg")
+        failed.problem(
+            f"the status of {name} cannot be had: {type(error).__name__}: {error}", "report this as a bug of chatimg"
+        )
         return failed

@@ -3,7 +3,7 @@
 import json
 import time
 
-from chatimg_box import bootcode, disks, legs, md, mirror, system
+from chatimg_box import bootcode, legs, md, mirror, system
 from chatimg_box.health import Section
 from chatimg_box.md import Array
 
@@ -72,7 +72,7 @@ def judge(section: Section, arrays: list[Array], checks: dict) -> None:
     if lacking:
         section.problem(
             f"the mirror lacks a disk ({', '.join(lacking)})",
-            "switch off, put a new disk in the place of the dead one, start, and run: sudo chatimg-admin replace-disk /dev/sdX",
+            "switch off, exchange the dead disk for a new one, start, and run: sudo chatimg-admin replace-disk /dev/sdX",
         )
     for array in arrays:
         check = checks.get(array.uuid, {})

@@ -15,5 +15,8 @@ def look() -> Section:
     data = {"total": total, "free": free, "percent": percent}
     section = Section("data", [f"{text.size(total - free)} of {text.size(total)} used ({percent} %)"], data)
     if percent >= FULL:
-        section.problem(f"the data partition is {percent} % full", "see what takes room: sudo du -xh --max-depth=3 /state | sort -h | tail")
+        section.problem(
+            f"the data partition is {percent} % full",
+            "see what takes room: sudo du -xh --max-depth=3 /state | sort -h | tail",
+        )
     return section

@@ -9,7 +9,9 @@ def look() -> Section:
     waiting = Spool().all()
     ways = deliver.load()
     section = Section("alerts", data={"waiting": [one.subject for one in waiting], "ways": ways.names})
-    by = f"sent by {' and '.join(ways.names)}" if ways.names else "sent to nobody: no webhook and no mail address is set"
+    by = (
+        f"sent by {' and '.join(ways.names)}" if ways.names else "sent to nobody: no webhook and no mail address is set"
+    )
     section.lines.append(f"{len(waiting)} waiting; {by}")
     for fault in ways.faults:
         section.problem(fault, "set it right: sudo chatimg-admin settings")
@@ -17,7 +19,8 @@ def look() -> Section:
         subjects = "; ".join(one.subject for one in waiting[-3:])
         section.problem(
             f"{len(waiting)} alerts that nobody was told: {subjects}",
-            "read them with `sudo chatimg-admin alerts`, drop them with --clear; set alerts.mail-to or a webhook (chatimg-admin settings)",
+            "read them with `sudo chatimg-admin alerts`, drop them with --clear; "
+            "set alerts.mail-to or a webhook (chatimg-admin settings)",
         )
     elif any(one.tries for one in waiting):
         section.problem(

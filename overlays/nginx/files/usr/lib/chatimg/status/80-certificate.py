@@ -25,7 +25,12 @@ def look() -> Section:
     kind = "the box's own certificate, which other servers refuse" if own else "certificate"
     section.lines.append(f"{kind}, until {end}")
     if own and GIVEN.exists():
-        section.problem(f"{GIVEN} is not used", "see why: sudo journalctl -b -u nginx; give another one to set-certificate")
+        section.problem(
+            f"{GIVEN} is not used", "see why: sudo journalctl -b -u nginx; give another one to set-certificate"
+        )
     if left < SOON:
-        section.problem(f"the certificate ends on {end}", "give a new one: sudo /usr/lib/chatimg/set-certificate <key-and-certificate.pem")
+        section.problem(
+            f"the certificate ends on {end}",
+            "give a new one: sudo /usr/lib/chatimg/set-certificate <key-and-certificate.pem",
+        )
     return section

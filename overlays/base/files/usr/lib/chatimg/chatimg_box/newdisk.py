@@ -3,11 +3,12 @@
 A power cut at any point leaves a box that starts from the good disk, and the command can be run again:
 
     1. old members that failed leave the arrays
-    2. the disk is made one that firmware passes over, and loses its old signatures
+    2. the disk is made one that firmware passes over, and loses its old signatures; its data partition is marked as
+       blank, so that the initrd leaves the whole disk alone
     3. its partition table is written, with the GUIDs of the leg that is missing
     4. the root slots are filled
-    5. boot files and, last, boot code are copied: from here on it starts the box
-    6. the data are filled, in the background if wanted
+    5. the data begin to be filled: now the initrd takes it for a disk of this box
+    6. boot files and, last, boot code are copied: from here on it starts the box
 """
 
 import os
@@ -57,12 +58,16 @@ def plan(new: Disk, arrays: list[Array], known: list[Leg]) -> Job:
         raise Trouble("the array data does not run; restart the box, and see `journalctl -b`")
     good = good_disk(new, arrays)
     if new.sector != good.sector:
-        raise Trouble(f"{new.device} has sectors of {new.sector} bytes, {good.device} of {good.sector}; take another disk")
+        raise Trouble(
+            f"{new.device} has sectors of {new.sector} bytes, {good.device} of {good.sector}; take another disk"
+        )
     if system.number(disks.SYS / new.name / "ro"):
         raise Trouble(f"{new.device} is write-protected")
     used = disks.mounts() & new.names
     if used:
-        raise Trouble(f"mounted, or used as swap: {', '.join(sorted(used))}; unmount that first, if it is the right disk")
+        raise Trouble(
+            f"mounted, or used as swap: {', '.join(sorted(used))}; unmount that first, if it is the right disk"
+        )
     good_table = disks.table(good)
     leg = legs.missing(known, good_table.guid)
     table = legs.plan(good_table, leg, new.size // legs.SECTOR, needed(arrays))
@@ -156,6 +161,11 @@ def prepare(job: Job, arrays: list[Array]) -> Disk:
     fresh = settled(job)
     if not job.ready:
         bootcode.write_device(fresh.partition(bootcode.SETTINGS), bytes(MIB))
+    elif not all(in_array(one, fresh) for one in arrays):
+        # It was away: old legs of the root slots are only touched when the initrd no longer counts on the disk.
+        data = next(one for one in arrays if one.name == "data")
+        if not in_array(data, fresh):
+            mirror.blank_data(fresh.partition(legs.DATA))
     return fresh
 
 
@@ -173,7 +183,9 @@ def settled(job: Job) -> Disk:
         if seen == 4:
             return fresh
         time.sleep(0.5)
-    raise Trouble(f"the new partitions of {job.new.device} do not appear; see `journalctl -k`, and run the command again")
+    raise Trouble(
+        f"the new partitions of {job.new.device} do not appear; see `journalctl -k`, and run the command again"
+    )
 
 
 def have_alone(device: str) -> None:
@@ -181,7 +193,9 @@ def have_alone(device: str) -> None:
     try:
         os.close(os.open(device, os.O_RDWR | os.O_EXCL))
     except OSError as error:
-        raise Trouble(f"{device} cannot be had alone ({error.strerror}): something uses it; see `lsblk {device}`") from error
+        raise Trouble(
+            f"{device} cannot be had alone ({error.strerror}): something uses it; see `lsblk {device}`"
+        ) from error
 
 
 def erase(job: Job) -> None:
@@ -192,6 +206,7 @@ def erase(job: Job) -> None:
     for start, length in blank_spans(job.table, job.new.size):
         bootcode.write_device(device, bytes(length), start)
     system.run("wipefs", "--all", "--force", "--quiet", device)
+    mirror.mark_blank(device, job.table.get(legs.DATA).start * legs.SECTOR)
     system.run("blockdev", "--rereadpt", device)
 
 
@@ -212,7 +227,7 @@ def in_array(array: Array, disk: Disk, whole: bool = False) -> bool:
 
 
 def join(array: Array, disk: Disk) -> None:
-    """Steps 4 and 6: the array begins to fill its partition, unless it has it already."""
+    """Steps 4 and 5: the array begins to fill its partition, unless it has it already."""
     array = md.again(array)
     if not in_array(array, disk):
         mirror.add(array, disk.partition(mirror.PARTITIONS[array.name]))

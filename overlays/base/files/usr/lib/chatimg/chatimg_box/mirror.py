@@ -12,6 +12,8 @@ from .system import Trouble
 STATE = "/state"
 GROW_FROM = 1 << 30  # bytes; less is not worth it
 PARTITIONS = {"root-a": 4, "root-b": 5, "data": 6}
+BLANK = b"CHATIMG-BLANK-DATA-1\n"
+DATA_OFFSET = 1 << 20  # where a leg's data begin
 PATIENCE = 15.0  # seconds for the kernel to begin a rebuild
 
 
@@ -40,10 +42,32 @@ def forget_lost(array: Array) -> None:
         system.output("mdadm", "--manage", array.device, "--remove", what)
 
 
+def mark_blank(device: str, start: int = 0) -> None:
+    """Marks a data partition that begins at `start` as one without data, as the image's are (src/image/layout.rs): the
+    initrd then leaves the disk out."""
+    bootcode.write_device(device, BLANK.ljust(legs.SECTOR, b"\0"), start + DATA_OFFSET)
+
+
+def blank_data(partition: str) -> None:
+    """Makes an old leg of the data a blank partition."""
+    mark_blank(partition)
+    system.run("wipefs", "--all", "--quiet", partition)
+
+
 def add(array: Array, partition: str) -> None:
     """Gives a blank partition to an array, which fills it."""
     system.run("wipefs", "--all", "--quiet", partition)
     system.run("mdadm", "--manage", array.device, "--add", partition)
+
+
+def of_this_box(all_disks: list[Disk], arrays: list[Array]) -> list[Disk]:
+    """Disks with this box's data. All boxes of an appliance have the same root arrays, but each has its own data."""
+    uuids = {one.uuid for one in arrays if one.name == "data"}
+    return [
+        disk
+        for disk in all_disks
+        if md.plain_uuid(md.examined(disk.partitions.get(legs.DATA, "")).get("MD_UUID", "-")) in uuids
+    ]
 
 
 def stale(array: Array, all_disks: list[Disk]) -> list[str]:

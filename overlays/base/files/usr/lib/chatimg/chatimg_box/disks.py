@@ -74,10 +74,7 @@ def parse_properties(text: str) -> dict[str, str]:
 def disk(name: str, folder: Path = SYS) -> Disk:
     """A disk of this name."""
     here = folder / name
-    partitions = {
-        system.number(file): file.parent.name
-        for file in here.glob(f"{name}*/partition")
-    }
+    partitions = {system.number(file): file.parent.name for file in here.glob(f"{name}*/partition")}
     properties = parse_properties(system.output("udevadm", "info", "--query=property", f"/dev/{name}"))
     serial = properties.get("ID_SERIAL_SHORT") or system.read(here / "device/serial")
     model = properties.get("ID_MODEL", "").replace("_", " ") or system.read(here / "device/model")

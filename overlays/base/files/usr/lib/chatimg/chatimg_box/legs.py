@@ -82,7 +82,9 @@ def plan(good: Table, leg: Leg, disk_sectors: int, needed: int) -> Table:
         if one.number == DATA and size < needed:
             least = (one.start + needed + 2 * MIB_SECTORS) * SECTOR
             have = disk_sectors * SECTOR
-            raise Trouble(f"the disk is too small: it has {have} bytes, and the mirror needs {least}; take a larger one")
+            raise Trouble(
+                f"the disk is too small: it has {have} bytes, and the mirror needs {least}; take a larger one"
+            )
         uuid = leg.partitions[one.number]
         partitions.append(Partition(one.number, one.start, size, one.type, uuid, one.name, one.attributes))
     if not any(one.number == DATA for one in partitions):

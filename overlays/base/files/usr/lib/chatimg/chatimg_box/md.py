@@ -152,4 +152,6 @@ def order(array: Array, attribute: str, value: str) -> None:
 
 def examined(partition: str) -> dict[str, str]:
     """The superblock on a partition; empty if there is none."""
+    if not partition:
+        return {}
     return parse_export(system.output("mdadm", "--examine", "--export", f"/dev/{partition}"))

@@ -4,9 +4,9 @@ found, and rewritten from the other disk, before that one is needed.
 Rules:
   - one array after the other, for some hours a night; the next night goes on where this one stopped, also after a reboot
   - never while an array lacks a disk or is being rebuilt; another night then
-  - the data array was made over space that was never written, where its disks differ: its first check is a repair. It also
-    holds the swap file, and for a page on its way to swap the two disks may differ for good reason (md(4)): differences there
-    are shown in the status, and not alerted
+  - the data array was made over space that was never written, where its disks differ: its first check is a repair. It
+    also holds the swap file, and for a page on its way to swap the two disks may differ for good reason (md(4)):
+    differences there are shown in the status, and not alerted
   - a root slot is never written but by an update: differences there are alerted, if the slot holds an image
 """
 

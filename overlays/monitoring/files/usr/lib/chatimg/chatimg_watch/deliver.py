@@ -1,5 +1,6 @@
 """The ways an alert goes out: a webhook, and mail. The settings name them; secrets are files of their own."""
 
+import contextlib
 import json
 import smtplib
 import socket
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from pathlib import Path
+from typing import Any
 
 from .spool import Alert
 
@@ -65,7 +67,7 @@ def load(folder: Path = HOST) -> Ways:
     return Ways(hostname, secret(folder, "alerts-webhook"), mail, faults)
 
 
-def get(settings: dict, path: str) -> object:
+def get(settings: dict, path: str) -> Any:
     """`mail.host`, written as it stands or as a table in a table."""
     if path in settings:
         return settings[path]
@@ -175,9 +177,14 @@ def mail(way: Mail, text: EmailMessage) -> None:
         server: smtplib.SMTP = smtplib.SMTP_SSL(way.host, way.port, timeout=TIMEOUT, context=context)
     else:
         server = smtplib.SMTP(way.host, way.port, timeout=TIMEOUT)
-    with server:
+    try:
         if way.tls == "starttls":
             server.starttls(context=context)
         if way.user:
             server.login(way.user, way.password)
         server.send_message(text)
+        # It has the mail by now: a goodbye that goes wrong must not have it sent again.
+        with contextlib.suppress(OSError, smtplib.SMTPException):
+            server.quit()
+    finally:
+        server.close()

@@ -1,6 +1,7 @@
 """What `chatimg-admin status` shows: sections, each with lines, data and problems."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Section:
 
     title: str
     lines: list[str] = field(default_factory=list)
-    data: object = None
+    data: Any = None
     problems: list[Problem] = field(default_factory=list)
 
     def problem(self, what: str, do: str) -> None:
