@@ -6,7 +6,7 @@ use crate::appliance::Plan;
 use crate::compose::{self, ApplianceError, ComposeError, DeclarationError, Declarations};
 use crate::digest::{Digest, Hasher};
 use crate::fetch::{self, FetchError, Http, Sources, Wanted};
-use crate::image::grub::{Platform, mkimage_args};
+use crate::image::grub::{self, MkimageFiles, Platform, mkimage_args};
 use crate::image::{self, BuiltImage, GrubParts, ImageError, ImageSpec};
 use crate::interrupt;
 use crate::lock::{Group, Lock, unanswered};
@@ -205,11 +205,12 @@ impl Build<'_> {
         let inputs = compose::Inputs { store, plan, lock, tools: &tools, declarations, events };
         let root = compose::compose(&inputs)?;
         interrupt::check()?;
-        let grub = grub(store, &tools)?;
+        let grub = grub_parts(store, &tools)?;
         let spec = ImageSpec {
             name: &plan.name,
             epoch: lock.epoch,
             slot_size: plan.target.slot_size,
+            disks: plan.target.disks,
             root: &root,
             tools: &tools_tree,
             grub: &grub,
@@ -227,12 +228,14 @@ impl Build<'_> {
 }
 
 /// Both of GRUB's images, made once for each tools closure.
-fn grub(store: &Store, tools: &Tools) -> Result<GrubParts, BuildError> {
+fn grub_parts(store: &Store, tools: &Tools) -> Result<GrubParts, BuildError> {
     let mut key = Hasher::step("grub");
     key.field(tools.id().as_bytes());
     let made = store.tree(key.finish(), |pack| {
         let mut tree = Tree::new();
         let scratch = store.scratch()?;
+        let memdisk = scratch.path().join("memdisk.tar");
+        std::fs::write(&memdisk, grub::memdisk()).map_err(|error| grub_error(&memdisk, error))?;
         let boot = tools.path("usr/lib/grub/i386-pc/boot.img");
         let boot = std::fs::read(&boot).map_err(|error| grub_error(&boot, error))?;
         let mut parts = vec![("boot.img", boot)];
@@ -240,12 +243,15 @@ fn grub(store: &Store, tools: &Tools) -> Result<GrubParts, BuildError> {
             let output = scratch.path().join(name);
             let modules = tools.path(&format!("usr/lib/grub/{}", platform.name()));
             let sbat = Some(tools.path("usr/share/grub/sbat.csv")).filter(|sbat| sbat.is_file());
-            let args = mkimage_args(
-                platform,
-                &modules.to_string_lossy(),
-                sbat.as_ref().map(|sbat| sbat.to_string_lossy()).as_deref(),
-                &output.to_string_lossy(),
-            );
+            let text = |path: &Path| path.to_string_lossy().into_owned();
+            let sbat = sbat.as_deref().map(text);
+            let files = MkimageFiles {
+                modules: &text(&modules),
+                memdisk: &text(&memdisk),
+                sbat: sbat.as_deref(),
+                output: &text(&output),
+            };
+            let args = mkimage_args(platform, files);
             tools.run("usr/bin/grub-mkimage", args, scratch.path(), b"")?;
             let bytes = std::fs::read(&output).map_err(|error| grub_error(&output, error))?;
             parts.push((name, bytes));
@@ -267,5 +273,5 @@ fn grub(store: &Store, tools: &Tools) -> Result<GrubParts, BuildError> {
 }
 
 fn grub_error(path: &Path, error: std::io::Error) -> BuildError {
-    BuildError::Grub(format!("reading {}: {error}", path.display()).into())
+    BuildError::Grub(format!("{}: {error}", path.display()).into())
 }

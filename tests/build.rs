@@ -79,7 +79,7 @@ fn no_circumstance_of_the_build_gets_into_the_image() {
         .output()
         .expect("runs");
     assert_built(&output);
-    for name in ["disk.img", "root.img", "manifest.json"] {
+    for name in ["disk-1.img", "disk-2.img", "root.img", "manifest.json"] {
         let path = |copy: &Copy| copy.images().join("current").join(name);
         assert!(same_bytes(&path(&first), &path(&other)), "{name} differs");
     }

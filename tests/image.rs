@@ -7,10 +7,13 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use chatimg::appliance::Disks;
 use chatimg::digest::Digest;
 use chatimg::image::envblock::EnvBlock;
-use chatimg::image::layout::{BLANK_DATA_MARKER, Layout, Part};
-use chatimg::image::{self, BuiltImage, GrubParts, INITRD_MODULES, ImageError, ImageSpec};
+use chatimg::image::layout::{BLANK_DATA_MARKER, Layout, PARTS, Part};
+use chatimg::image::{
+    self, BuiltImage, GrubParts, INITRD_MDADM, INITRD_MODULES, ImageError, ImageSpec,
+};
 use chatimg::lock::Lock;
 use chatimg::store::{PackWriter, Store, StoreError};
 use chatimg::tree::{Entry, Meta, Node, Tree, TreePath};
@@ -25,6 +28,7 @@ struct Fixture {
     tools: Tree,
     grub: GrubParts,
     lock: Lock,
+    disks: Disks,
 }
 
 impl Fixture {
@@ -37,6 +41,9 @@ impl Fixture {
             files.insert(format!("{dir}/modules.dep"), dep.into());
             for name in ["softdep", "alias", "builtin"] {
                 files.insert(format!("{dir}/modules.{name}"), vec![]);
+            }
+            for (_, path) in INITRD_MDADM {
+                files.insert(path.to_owned(), b"a part of mdadm".to_vec());
             }
             for name in INITRD_MODULES {
                 files.insert(format!("{dir}/k/{name}.ko"), b"\x7fELF".to_vec());
@@ -53,7 +60,7 @@ impl Fixture {
             core_img: vec![0xc0; 30_000],
             efi: vec![0xef; 700_000],
         };
-        Self { dir, store, root, tools, grub, lock: Lock::default() }
+        Self { dir, store, root, tools, grub, lock: Lock::default(), disks: Disks::Mirror }
     }
 
     fn images(&self, name: &str) -> std::path::PathBuf {
@@ -65,6 +72,7 @@ impl Fixture {
             name: "sample",
             epoch: EPOCH,
             slot_size: SLOT,
+            disks: self.disks,
             root: &self.root,
             tools: &self.tools,
             grub: &self.grub,
@@ -101,21 +109,75 @@ fn bytes_at(path: &Path, start: u64, len: usize) -> Vec<u8> {
 
 #[test]
 fn the_disk_holds_what_the_layout_says() {
+    for disks in [Disks::Single, Disks::Mirror] {
+        let fixture = Fixture { disks, ..Fixture::new() };
+        let built = fixture.build(&fixture.images("images")).expect("builds");
+        let layout = Layout::new("sample", SLOT, disks).expect("layout");
+        assert_eq!(built.disks().len(), layout.legs().count());
+        for disk in built.disks() {
+            let at = |part, from, len| bytes_at(&disk, layout.span(part).start + from, len);
+            assert_eq!(fs::metadata(&disk).expect("disk").len(), layout.disk_size());
+            assert!(fs::metadata(&disk).expect("disk").blocks() * 512 < 40 << 20, "it is sparse");
+            let root = fs::read(built.root()).expect("root");
+            assert!(at(Part::RootA, 0, root.len()) == root, "slot A is root.img");
+            assert!(at(Part::RootB, 0, 4096).iter().all(|byte| *byte == 0), "slot B is empty");
+            assert!(at(Part::Data, layout.data_offset(), 512).starts_with(BLANK_DATA_MARKER));
+            assert!(at(Part::Settings, 0, 1 << 20).iter().all(|byte| *byte == 0));
+            assert_eq!(at(Part::BiosBoot, 0, 4), [0xc0; 4]);
+            let env = EnvBlock::parse(&at(Part::BootEnv, 0, 1024)).expect("a boot state");
+            assert_eq!(env, EnvBlock::initial(&built.id));
+        }
+    }
+}
+
+/// What is the same on both legs of a mirror, and what is not.
+#[test]
+fn the_legs_of_a_mirror_differ_in_their_names_alone() {
     let fixture = Fixture::new();
     let built = fixture.build(&fixture.images("images")).expect("builds");
-    let disk = built.disk();
-    let layout = Layout::new("sample", SLOT).expect("layout");
-    let at = |part, len| bytes_at(&disk, layout.span(part).start, len);
+    let layout = Layout::new("sample", SLOT, Disks::Mirror).expect("layout");
+    let [one, two] = built.disks().try_into().expect("two legs");
+    let (one, two) = (fs::read(one).expect("leg 1"), fs::read(two).expect("leg 2"));
+    let blocks = |from: u64, len: u64| {
+        let range = from as usize..(from + len) as usize;
+        let pairs = one[range.clone()].chunks(512).zip(two[range].chunks(512)).enumerate();
+        pairs.filter(|(_, (a, b))| a != b).map(|(at, _)| at as u64).collect::<Vec<_>>()
+    };
+    assert!(!blocks(0, 1 << 20).contains(&0), "boot code");
+    for part in PARTS {
+        let span = layout.span(part);
+        let member = layout.legs().next().and_then(|leg| layout.member(leg, part, EPOCH));
+        let differ = blocks(span.start, span.len);
+        match (part, member) {
+            (_, Some(member)) => assert_eq!(differ, [member.encode()[0].0 / 512], "{part:?}"),
+            (Part::Esp, _) => assert_eq!(differ, [0, 6], "the serial, twice"),
+            _ => assert!(differ.is_empty(), "{part:?}"),
+        }
+    }
+}
 
-    assert_eq!(fs::metadata(&disk).expect("disk").len(), layout.disk_size());
-    assert!(fs::metadata(&disk).expect("disk").blocks() * 512 < 40 << 20, "it is sparse");
-    let root = fs::read(built.root()).expect("root");
-    assert!(at(Part::RootA, root.len()) == root, "slot A is root.img");
-    assert!(at(Part::RootB, 4096).iter().all(|byte| *byte == 0), "slot B is empty");
-    assert!(at(Part::Data, 512).starts_with(BLANK_DATA_MARKER));
-    assert_eq!(at(Part::BiosBoot, 4), [0xc0; 4]);
-    let env = EnvBlock::parse(&at(Part::BootEnv, 1024)).expect("a boot state");
-    assert_eq!(env, EnvBlock::initial(&built.id));
+#[test]
+fn the_root_knows_the_names_of_its_disks() {
+    let fixture = Fixture::new();
+    let built = fixture.build(&fixture.images("images")).expect("builds");
+    let slot =
+        ext4_view::Ext4::load(Box::new(fs::read(built.root()).expect("root"))).expect("opens");
+    let text = slot.read_to_string("/usr/lib/chatimg/disks.json").expect("disks.json");
+    let known: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let manifest = fs::read_to_string(built.dir.join("manifest.json")).expect("manifest");
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).expect("JSON");
+    assert_eq!(known["raid"], "mirror");
+    for (index, disk) in built.disks().iter().enumerate() {
+        let (known, written) = (&known["disks"][index], &manifest["disks"][index]);
+        assert_eq!(known["number"], index + 1);
+        assert_eq!(known["guid"], written["guid"]);
+        let serial = bytes_at(disk, (2 << 20) + 67, 4);
+        let serial = u32::from_le_bytes(serial.try_into().expect("four bytes"));
+        assert_eq!(known["esp-serial"], format!("{serial:08X}"));
+        for part in written["partitions"].as_array().expect("partitions") {
+            assert_eq!(known["partitions"][part["number"].to_string()], part["guid"]);
+        }
+    }
 }
 
 #[test]
@@ -142,7 +204,7 @@ fn two_builds_in_different_places_give_the_same_bytes() {
     let first = one.build(&one.images("here")).expect("builds");
     let second = two.build(&two.images("deep/er")).expect("builds");
     assert_eq!(first.id, second.id);
-    for name in ["disk.img", "root.img", "manifest.json"] {
+    for name in ["disk-1.img", "disk-2.img", "root.img", "manifest.json"] {
         let digest = |built: &BuiltImage| Digest::of(&fs::read(built.dir.join(name)).expect(name));
         assert_eq!(digest(&first), digest(&second), "{name}");
     }
@@ -155,19 +217,28 @@ fn the_manifest_tells_the_digests_and_every_file() {
     let text = fs::read_to_string(built.dir.join("manifest.json")).expect("manifest");
     let manifest: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let root = fs::read(built.root()).expect("root");
-    assert_eq!(manifest["images"]["root.img"]["sha256"], Digest::of(&root).to_string());
-    assert_eq!(manifest["images"]["root.img"]["size"], root.len());
-    let mut disk = fs::read(built.disk()).expect("disk");
-    assert_eq!(manifest["images"]["disk.img"]["size"], disk.len());
-    let extents = manifest["extents"].as_array().expect("extents");
-    for extent in extents {
-        let number = |name| extent[name].as_u64().expect(name) as usize;
-        let bytes = &mut disk[number("start")..][..number("size")];
-        assert_eq!(extent["sha256"], Digest::of(bytes).to_string(), "{extent}");
-        bytes.fill(0);
+    assert_eq!(manifest["root"]["sha256"], Digest::of(&root).to_string());
+    assert_eq!(manifest["root"]["size"], root.len());
+    let disks = manifest["disks"].as_array().expect("disks");
+    assert_eq!(disks.len(), 2);
+    for (path, said) in built.disks().iter().zip(disks) {
+        assert_eq!(said["file"], path.file_name().expect("name").to_str().expect("text"));
+        let mut disk = fs::read(path).expect("disk");
+        assert_eq!(said["size"], disk.len());
+        let extents = said["extents"].as_array().expect("extents");
+        for extent in extents {
+            let number = |name| extent[name].as_u64().expect(name) as usize;
+            let bytes = &mut disk[number("start")..][..number("size")];
+            assert_eq!(extent["sha256"], Digest::of(bytes).to_string(), "{extent}");
+            bytes.fill(0);
+        }
+        assert_eq!(
+            extents.len(),
+            13,
+            "start, four small parts, slot, end, three superblocks, as many bitmaps"
+        );
+        assert!(disk.iter().all(|byte| *byte == 0), "all else is zero");
     }
-    assert_eq!(extents.len(), 7, "start, four small parts, slot, end");
-    assert!(disk.iter().all(|byte| *byte == 0), "all else is zero");
     let files = manifest["files"].as_array().expect("files");
     let large = files.iter().find(|file| file["path"] == "/usr/share/large").expect("large");
     assert_eq!(large["size"], 3 << 20);

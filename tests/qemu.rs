@@ -1,29 +1,53 @@
-//! The image that `chatimg build` made, booted: every test of `qemu-tests/`, on each firmware.
+//! The image that `chatimg build` made, booted: the tests of `qemu-tests/`. Every one on one firmware at least, and
+//! every firmware; the image for one disk, too.
 
 mod project;
 
+use std::path::Path;
 use std::process::Command;
 
-use project::{Project, chatimg, store_dir, text};
+use project::{Copy, Project, chatimg, store_dir, text};
 
 /// One process for all, so that one machine runs at a time.
 #[test]
 fn the_image_boots_and_carries_messages() {
     let project = Project::open();
-    let run = |args: &[&str]| {
-        let output = Command::new(chatimg())
-            .args(args)
-            .current_dir(&project.dir)
-            .env("CHATIMG_STORE", store_dir())
-            .output()
-            .expect("chatimg runs");
-        print!("{}{}", text(&output.stderr), text(&output.stdout));
-        assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
-        text(&output.stdout)
-    };
-    run(&["build"]);
-    let words = run(&["test"]);
-    for name in ["smoke-bios", "smoke-uefi", "second-boot-bios"] {
-        assert!(words.contains(&format!("{name}: passed in ")), "{name}: {words}");
+    run(&project.dir, &["build"]);
+    for (test, firmware) in [("smoke", "bios"), ("raid-a", "bios"), ("raid-b", "uefi")] {
+        passes(&project.dir, test, firmware);
     }
+
+    let single = Copy::new();
+    let path = single.dir().join("appliance.toml");
+    let text = std::fs::read_to_string(&path).expect("appliance.toml");
+    assert!(text.contains("raid = \"mirror\""), "{text}");
+    let text = text.replace("raid = \"mirror\"", "raid = \"none\"");
+    std::fs::write(&path, text).expect("appliance.toml");
+    let tests = project.dir.join("qemu-tests");
+    let copied = Command::new("cp").arg("-a").arg(tests).arg(single.dir()).status();
+    assert!(copied.expect("cp").success());
+    run(single.dir(), &["build"]);
+    passes(single.dir(), "second-boot", "bios");
+    let (success, words) = output(single.dir(), &["test", "raid-a"]);
+    assert!(!success && words.contains("raid-a: left out: it is for raid = \"mirror\""), "{words}");
+}
+
+fn passes(dir: &Path, test: &str, firmware: &str) {
+    let words = run(dir, &["test", test, "--firmware", firmware]);
+    assert!(words.contains(&format!("{test}-{firmware}: passed in ")), "{words}");
+}
+
+fn run(dir: &Path, args: &[&str]) -> String {
+    let (success, words) = output(dir, args);
+    assert!(success, "{args:?}: {words}");
+    words
+}
+
+fn output(dir: &Path, args: &[&str]) -> (bool, String) {
+    let mut command = Command::new(chatimg());
+    let output = command.args(args).current_dir(dir).env("CHATIMG_STORE", store_dir()).output();
+    let output = output.expect("chatimg runs");
+    let words = text(&output.stderr) + &text(&output.stdout);
+    print!("{words}");
+    (output.status.success(), words)
 }

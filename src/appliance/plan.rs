@@ -42,11 +42,31 @@ pub struct Target {
     pub swap_size: u64,
 }
 
-/// How many disks, and how they are attached and joined.
+/// How many disks, and how they are joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Disks {
-    /// 1 for now; the mirror comes with a later issue.
-    pub count: u32,
+pub enum Disks {
+    /// One.
+    Single,
+    /// Two that hold the same (RAID1); either may die.
+    Mirror,
+}
+
+impl Disks {
+    /// Their number.
+    pub fn count(self) -> u32 {
+        match self {
+            Self::Single => 1,
+            Self::Mirror => 2,
+        }
+    }
+
+    /// What the user writes for `raid`.
+    pub fn raid(self) -> &'static str {
+        match self {
+            Self::Single => "none",
+            Self::Mirror => "mirror",
+        }
+    }
 }
 
 /// A PC's firmware.

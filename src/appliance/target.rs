@@ -13,14 +13,14 @@ const MIB: i64 = 1 << 20;
 const PRESETS: [&str; 1] = ["box"];
 const FIRMWARE: [(&str, Firmware); 2] = [("bios", Firmware::Bios), ("uefi", Firmware::Uefi)];
 
-/// A small used server: Celeron G3900T, which has no AVX.
+/// A small used server: Celeron G3900T, which has no AVX, and two disks.
 fn preset() -> Target {
     Target {
         cores: 2,
         memory: 16 << 30,
         cpu_features: BTreeSet::new(),
         firmware: [Firmware::Bios, Firmware::Uefi].into(),
-        disks: Disks { count: 1 },
+        disks: Disks::Mirror,
         slot_size: 3 << 30,
         swap_size: 2 << 30,
     }
@@ -30,7 +30,17 @@ fn preset() -> Target {
 pub(super) fn read(table: Option<Table<'_>>) -> Target {
     let mut target = preset();
     let Some(table) = table else { return target };
-    table.only(&["name", "cores", "memory", "cpu-features", "firmware", "disks", "slot", "swap"]);
+    table.only(&[
+        "name",
+        "cores",
+        "memory",
+        "cpu-features",
+        "firmware",
+        "disks",
+        "raid",
+        "slot",
+        "swap",
+    ]);
     if let Some(name) = table.string("name").filter(|name| !PRESETS.contains(&name.value.as_str()))
     {
         let help = hint(&name.value, "targets", PRESETS);
@@ -59,8 +69,8 @@ pub(super) fn read(table: Option<Table<'_>>) -> Target {
     if let Some((_, swap)) = size("swap", (0, 64 * GIB)) {
         target.swap_size = swap;
     }
-    if let Some(node) = table.get("disks") {
-        disks(&node);
+    if let Some(disks) = disks(&table) {
+        target.disks = disks;
     }
     if let Some(node) = table.get("firmware") {
         target.firmware = firmware(&node);
@@ -71,12 +81,34 @@ pub(super) fn read(table: Option<Table<'_>>) -> Target {
     target
 }
 
-fn disks(node: &Node<'_>) {
-    let Some(count) = node.integer() else { return };
-    if count != 1 {
-        let help = "write 1 or leave it out; a mirror over two disks is to come";
-        node.fail("can only be 1 for now", help);
+/// `disks` and `raid`; each alone implies the other.
+fn disks(table: &Table<'_>) -> Option<Disks> {
+    const KINDS: [Disks; 2] = [Disks::Single, Disks::Mirror];
+    let count = table.get("disks").and_then(|node| {
+        let count = node.within(node.integer()?, (1, 2), |count| count.to_string())?;
+        KINDS.into_iter().find(|kind| i64::from(kind.count()) == count)
+    });
+    let text = table.string("raid");
+    let raid = text.as_ref().and_then(|text| {
+        let found = KINDS.into_iter().find(|kind| kind.raid() == text.value);
+        if found.is_none() {
+            let help = hint(&text.value, "kinds of RAID", KINDS.map(Disks::raid));
+            text.fail(format!("unknown kind of RAID \"{}\"", text.value), help);
+        }
+        found
+    });
+    if let (Some(count), Some(raid), Some(text)) = (count, raid, text)
+        && count != raid
+    {
+        let (message, help) = match raid {
+            Disks::Mirror => ("a mirror needs two disks", "write disks = 2, or raid = \"none\""),
+            Disks::Single => {
+                ("the second disk would lie idle", "write raid = \"mirror\", or disks = 1")
+            }
+        };
+        text.fail(message, help);
     }
+    raid.or(count)
 }
 
 fn firmware(node: &Node<'_>) -> BTreeSet<Firmware> {

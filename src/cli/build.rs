@@ -25,6 +25,7 @@ pub fn run(_args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
         ));
     }
     let how = if image.found { "unchanged" } else { "built" };
-    context.ui.say(format!("image {} ({how})  {}", image.id, image.disk().display()));
+    let disks: Vec<_> = image.disks().iter().map(|disk| disk.display().to_string()).collect();
+    context.ui.say(format!("image {} ({how})  {}", image.id, disks.join("  ")));
     Ok(())
 }

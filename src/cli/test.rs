@@ -69,11 +69,20 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let (mut ran, mut failed) = (0, 0);
     let said = Said::default();
     for test in &tests {
+        let disks = plan.target.disks;
+        if let Some(raid) = test.raid.filter(|raid| *raid != disks) {
+            let (wanted, is) = (raid.raid(), disks.raid());
+            context.ui.say(format!(
+                "{}: left out: it is for raid = \"{wanted}\", the target has \"{is}\"",
+                test.name
+            ));
+            continue;
+        }
         for firmware in firmwares(test, &plan, args.firmware) {
             ran += 1;
             let name = format!("{}-{}", test.name, firmware.name());
             let setup = Setup {
-                disk: &image.disk(),
+                disks: &image.disks(),
                 tools: &tools,
                 target: &plan.target,
                 domain: &plan.domain,
@@ -94,7 +103,7 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
         }
     }
     match failed {
-        0 if ran == 0 => Err("no chosen test is for a firmware of the target".into()),
+        0 if ran == 0 => Err("no chosen test is for the target's firmware and disks".into()),
         0 => Ok(()),
         1 => Err("one test failed".into()),
         _ => Err(format!("{failed} tests failed").into()),

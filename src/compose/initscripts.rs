@@ -13,7 +13,9 @@ use crate::tree::{Entry, Node};
 pub(super) fn defaults(root: &mut Root<'_>, name: &str) -> Result<(), ComposeError> {
     let path = format!("/etc/init.d/{name}");
     let runs = matches!(root.get(&path), Some(Entry { node: Node::File(_), meta }) if meta.mode & 0o111 != 0);
-    let Some(text) = root.text(&path)?.filter(|_| runs) else { return Ok(()) };
+    let Some(script) = root.bytes(&path)?.filter(|_| runs) else { return Ok(()) };
+    // An author's name elsewhere in the script may be Latin-1 (smartmontools).
+    let text = String::from_utf8_lossy(&script);
     for (field, prefix) in [("# Default-Start:", "S01"), ("# Default-Stop:", "K01")] {
         let levels = text.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
         for level in levels.split_whitespace() {

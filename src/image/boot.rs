@@ -6,8 +6,20 @@
 //! /boot/chatimg-id   the image's id, as an environment block: `load_env` and `sed` can both read it
 //! /boot/SHA256SUMS   "HEX  NAME" for the three above; GRUB and sha256sum can both check it
 //! ```
+//!
+//! And `/usr/lib/chatimg/disks.json`: which disks and partitions are this appliance's, for whoever replaces one:
+//!
+//! ```text
+//! {"raid": "mirror", "disks": [{"number": 1, "guid": "...", "esp-serial": "0123ABCD",
+//!                               "partitions": {"1": "guid", ...}}, ...]}
+//! ```
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
 
 use super::envblock::EnvBlock;
+use super::layout::{Layout, Leg, PARTS, Part};
 use super::{ImageError, ImageSpec, initrd};
 use crate::digest::{Digest, Hasher};
 use crate::store::{PackWriter, StepError, Store};
@@ -15,6 +27,7 @@ use crate::tree::{Entry, Meta, Node, Tree, TreePath};
 
 /// Where the tools have a static busybox.
 pub(super) const BUSYBOX: &str = "usr/bin/busybox";
+const INITRD: &str = "boot/initrd.img";
 const KERNEL_PREFIX: &str = "boot/vmlinuz-";
 
 /// The root tree with its boot files.
@@ -24,15 +37,17 @@ const KERNEL_PREFIX: &str = "boot/vmlinuz-";
 pub(super) fn with_boot_files(
     store: &Store,
     spec: &ImageSpec,
+    layout: &Layout,
     id: &str,
 ) -> Result<Tree, ImageError> {
     let kernel = kernel(spec.root)?;
     let version = &kernel.as_str()[KERNEL_PREFIX.len()..];
-    let plan = initrd::Plan::new(store, spec.root, version, spec.tools, spec.epoch)?;
+    let sources = initrd::Sources { root: spec.root, tools: spec.tools, disks: spec.disks };
+    let plan = initrd::Plan::new(store, &sources, version, spec.epoch)?;
     let made = store
-        .tree(plan.key(), |pack| one_file(pack, "initrd.img", &plan.build(store)?, spec.epoch))
+        .tree(plan.key(), |pack| one_file(pack, INITRD, &plan.build(store)?, spec.epoch))
         .map_err(StepError::into_inner)?;
-    let initrd = initrd::find(&made, "initrd.img")?;
+    let initrd = initrd::find(&made, INITRD)?;
 
     let id_text = id_file(id)?;
     let kernel_file = initrd::find(spec.root, kernel.as_str())?;
@@ -42,11 +57,13 @@ pub(super) fn with_boot_files(
         initrd.digest,
         Digest::of(id_text.as_bytes())
     );
+    let disks = format!("{}\n", disks(layout));
     let mut key = Hasher::step("boot files");
-    key.field(&id_text).field(&sums).field(spec.epoch.to_le_bytes());
+    key.field(&id_text).field(&sums).field(&disks).field(spec.epoch.to_le_bytes());
     let small = store.tree(key.finish(), |pack| {
-        let mut tree = one_file(pack, "chatimg-id", id_text.as_bytes(), spec.epoch)?;
-        add(&mut tree, pack, "SHA256SUMS", sums.as_bytes(), spec.epoch)?;
+        let mut tree = one_file(pack, "boot/chatimg-id", id_text.as_bytes(), spec.epoch)?;
+        add(&mut tree, pack, "boot/SHA256SUMS", sums.as_bytes(), spec.epoch)?;
+        add(&mut tree, pack, "usr/lib/chatimg/disks.json", disks.as_bytes(), spec.epoch)?;
         Ok(tree)
     });
     let small = small.map_err(StepError::<ImageError>::into_inner)?;
@@ -55,8 +72,11 @@ pub(super) fn with_boot_files(
     root.make_dirs(&path("state"), spec.epoch)?;
     let link = Entry { meta: Meta::default(), node: Node::HardLink(kernel) };
     root.replace(path("boot/vmlinuz"), link)?;
-    for (name, entry) in made.iter().chain(small.iter()) {
-        root.replace(path(&format!("boot/{name}")), entry.clone())?;
+    for (path, entry) in made.iter().chain(small.iter()) {
+        match entry.node {
+            Node::Dir => root.make_dirs(path, spec.epoch)?,
+            _ => root.replace(path.clone(), entry.clone())?,
+        }
     }
     Ok(root)
 }
@@ -77,6 +97,19 @@ fn kernel(root: &Tree) -> Result<TreePath, ImageError> {
             why: format!("there are two kernels, /{one} and /{two}; only one can be the image's"),
         }),
     }
+}
+
+fn disks(layout: &Layout) -> Value {
+    let disk = |leg: Leg| {
+        let guid =
+            |part: Part| (part.number().to_string(), layout.part_guid(leg, part).to_string());
+        json!({
+            "number": leg.number(), "guid": layout.disk_guid(leg).to_string(),
+            "esp-serial": format!("{:08X}", layout.esp_serial(leg)),
+            "partitions": PARTS.map(guid).into_iter().collect::<BTreeMap<_, _>>(),
+        })
+    };
+    json!({"raid": layout.disks().raid(), "disks": layout.legs().map(disk).collect::<Vec<_>>()})
 }
 
 fn id_file(id: &str) -> Result<String, ImageError> {
@@ -106,6 +139,9 @@ fn add(
     epoch: i64,
 ) -> Result<(), ImageError> {
     let node = Node::File(pack.append(bytes)?);
+    if let Some(parent) = path(name).parent() {
+        tree.make_dirs(&path(parent), epoch)?;
+    }
     tree.insert(path(name), Entry { meta: Meta::root(0o644, epoch), node })?;
     Ok(())
 }

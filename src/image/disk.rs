@@ -1,17 +1,17 @@
-//! Puts the disk together: every byte is made once, in memory, and from there digested and written to `disk.img` and
-//! `root.img` at the same time.
+//! Puts the disks together: every byte is made once, in memory, and from there digested and written to the image of
+//! each disk and to `root.img` at the same time.
 
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use super::envblock::EnvBlock;
+use super::envblock::{self, EnvBlock};
 use super::ext4::{self, Chunk};
-use super::layout::{BLANK_DATA_MARKER, Layout, MIB, Part};
+use super::layout::{BLANK_DATA_MARKER, Layout, Leg, MIB, PARTS, Part};
 use super::sparse::{self, SparseFile};
-use super::{Event, ImageError, ImageSpec, fat, gpt, grub, output};
+use super::{Event, ImageError, ImageSpec, fat, gpt, grub, md, output};
 use crate::digest::{Digest, Hasher};
 use crate::store::Store;
 
@@ -32,13 +32,20 @@ pub(super) struct Extent {
 /// What was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Contents {
-    /// The disk's extents, in order. The digest of the whole disk would be a digest of gigabytes of zeros.
-    pub(super) disk: Vec<Extent>,
+    /// Each disk's extents, in order. The digest of a whole disk would be a digest of gigabytes of zeros.
+    pub(super) disks: Vec<Vec<Extent>>,
     /// Slot A, which is also all of `root.img`.
     pub(super) root: Extent,
 }
 
-/// Writes `disk.img` and `root.img` into `dir`, synced.
+/// A file under way, and where slot A begins in it.
+struct Target {
+    path: PathBuf,
+    file: SparseFile,
+    slot: u64,
+}
+
+/// Writes the disks' images and `root.img` into `dir`, synced.
 pub(super) fn write(
     store: &Store,
     spec: &ImageSpec,
@@ -48,40 +55,62 @@ pub(super) fn write(
     dir: &Path,
     events: &dyn Fn(Event),
 ) -> Result<Contents, ImageError> {
-    let (disk_path, root_path) = (dir.join(output::DISK), dir.join(output::ROOT));
-    let mut disk = SparseFile::create(&disk_path, layout.disk_size())?;
-    let mut root_file = SparseFile::create(&root_path, plan.size())?;
-    let mut extents = boot_parts(&mut disk, &disk_path, spec, layout, id)?;
-
+    let (mut targets, mut disks) = (Vec::new(), Vec::new());
     let slot = layout.span(Part::RootA).start;
-    let digest = std::thread::scope(|scope| {
+    let boot = Boot::new(spec, layout, id)?;
+    for (leg, name) in layout.legs().zip(output::disks(layout.disks())) {
+        let path = dir.join(name);
+        let mut file = SparseFile::create(&path, layout.disk_size())?;
+        disks.push(boot.write(leg, &mut file, &path)?);
+        targets.push(Target { path, file, slot });
+    }
+    let path = dir.join(output::ROOT);
+    let file = SparseFile::create(&path, plan.size())?;
+    targets.push(Target { path, file, slot: 0 });
+
+    let root = Extent {
+        start: slot,
+        size: plan.size(),
+        digest: write_root(store, plan, &mut targets, events)?,
+    };
+    for extents in &mut disks {
+        extents.push(root);
+        extents.sort_by_key(|extent| extent.start);
+    }
+    for Target { path, file, .. } in &targets {
+        file.file.sync_all().map_err(ImageError::io("syncing", path))?;
+    }
+    Ok(Contents { disks, root })
+}
+
+/// Writes the root file system to all targets at once.
+fn write_root(
+    store: &Store,
+    plan: &ext4::Plan,
+    targets: &mut [Target],
+    events: &dyn Fn(Event),
+) -> Result<Digest, ImageError> {
+    let join = "a writer does not panic";
+    std::thread::scope(|scope| {
         let (hash, chunks) = sync_channel(QUEUE);
         let digest = scope.spawn(move || digest(&chunks));
-        let (disk, root_file) = (&mut disk, &mut root_file);
-        let (to_disk, chunks) = sync_channel(QUEUE);
-        let on_disk = scope.spawn(move || copy(&chunks, disk, slot));
-        let (to_root, chunks) = sync_channel(QUEUE);
-        let on_root = scope.spawn(move || copy(&chunks, root_file, 0));
-
-        let sinks = [hash, to_disk, to_root];
+        let (mut sinks, mut writers) = (vec![hash], Vec::new());
+        for Target { path, file, slot } in targets {
+            let (sink, chunks) = sync_channel(QUEUE);
+            sinks.push(sink);
+            writers.push((path, scope.spawn(move || copy(&chunks, file, *slot))));
+        }
         let made = plan.write(store, |at, chunk| {
             events(Event::Root { done: at, total: plan.size() });
             hand_out(&sinks, at, chunk)
         });
         drop(sinks); // The threads end when nothing more can come.
-        let join = "a writer does not panic";
-        on_disk.join().expect(join).map_err(ImageError::io("writing", &disk_path))?;
-        on_root.join().expect(join).map_err(ImageError::io("writing", &root_path))?;
+        for (path, writer) in writers {
+            writer.join().expect(join).map_err(ImageError::io("writing", path))?;
+        }
         // Last: that a chunk could not be handed over is no reason by itself.
         made.map(|()| digest.join().expect(join))
-    })?;
-    let root = Extent { start: slot, size: plan.size(), digest };
-    extents.push(root);
-    extents.sort_by_key(|extent| extent.start);
-    for (file, path) in [(&disk, &disk_path), (&root_file, &root_path)] {
-        file.file.sync_all().map_err(ImageError::io("syncing", path))?;
-    }
-    Ok(Contents { disk: extents, root })
+    })
 }
 
 type Shared = (u64, Arc<Chunk>);
@@ -106,53 +135,76 @@ fn copy(chunks: &Receiver<Shared>, file: &mut SparseFile, start: u64) -> io::Res
     chunks.iter().try_for_each(|(at, chunk)| file.write(start + at, chunk.bytes()))
 }
 
-/// Writes everything but the slots, and says what.
-fn boot_parts(
-    disk: &mut SparseFile,
-    path: &Path,
-    spec: &ImageSpec,
-    layout: &Layout,
-    id: &str,
-) -> Result<Vec<Extent>, ImageError> {
-    gpt::write(&mut &disk.file, layout, &spec.grub.boot_img)?;
-    let mut extents = Vec::new();
-    for start in [0, layout.disk_size() - MIB] {
-        let mut bytes = vec![0; MIB as usize];
-        let read = disk.file.read_exact_at(&mut bytes, start);
-        read.map_err(ImageError::io("reading", path))?;
-        extents.push(Extent { start, size: MIB, digest: Digest::of(&bytes) });
+/// Everything but the slots: what it takes to start one.
+struct Boot<'a> {
+    spec: &'a ImageSpec<'a>,
+    layout: &'a Layout,
+    core: Vec<u8>,
+    config: String,
+    env: [u8; envblock::SIZE],
+}
+
+impl<'a> Boot<'a> {
+    fn new(spec: &'a ImageSpec, layout: &'a Layout, id: &str) -> Result<Self, ImageError> {
+        let bios_boot = layout.span(Part::BiosBoot);
+        let core = grub::placed_core(&spec.grub.core_img, bios_boot.first_lba(), bios_boot.len)?;
+        let env = EnvBlock::initial(id).encode().map_err(|error| ImageError::Format {
+            what: "the boot state",
+            why: error.to_string(),
+        })?;
+        Ok(Self { spec, layout, core, config: grub::config(layout), env })
     }
 
-    let bios_boot = layout.span(Part::BiosBoot);
-    let core = grub::placed_core(&spec.grub.core_img, bios_boot.first_lba(), bios_boot.len)?;
-    let env = EnvBlock::initial(id)
-        .encode()
-        .map_err(|error| ImageError::Format { what: "the boot state", why: error.to_string() })?;
-    let config = grub::config(layout);
-    let esp_span = layout.span(Part::Esp);
-    let esp_spec = fat::FatSpec {
-        size: esp_span.len,
-        serial: layout.esp_serial(),
-        label: "CHATIMG",
-        first_lba: esp_span.first_lba(),
-    };
-    let files: [(&str, &[u8]); 3] = [
-        ("EFI/BOOT/BOOTX64.EFI", &spec.grub.efi),
-        ("grub/grub.cfg", config.as_bytes()),
-        ("grub/grubenv", &env),
-    ];
-    let esp = fat::build(&esp_spec, &files)?;
-    for (part, bytes) in [
-        (Part::BiosBoot, core.as_slice()),
-        (Part::Esp, &esp),
-        (Part::BootEnv, &env),
-        (Part::Data, BLANK_DATA_MARKER),
-    ] {
-        let start = layout.span(part).start;
-        let extent = write_part(disk, start, bytes).map_err(ImageError::io("writing", path))?;
-        extents.push(extent);
+    /// Writes it to a disk, and says what.
+    fn write(
+        &self,
+        leg: Leg,
+        disk: &mut SparseFile,
+        path: &Path,
+    ) -> Result<Vec<Extent>, ImageError> {
+        let layout = self.layout;
+        gpt::write(&mut &disk.file, layout, leg, &self.spec.grub.boot_img)?;
+        let mut extents = Vec::new();
+        for start in [0, layout.disk_size() - MIB] {
+            let mut bytes = vec![0; MIB as usize];
+            let read = disk.file.read_exact_at(&mut bytes, start);
+            read.map_err(ImageError::io("reading", path))?;
+            extents.push(Extent { start, size: MIB, digest: Digest::of(&bytes) });
+        }
+        let start = |part| layout.span(part).start;
+        let mut write = |start, bytes: &[u8]| {
+            let extent = write_part(disk, start, bytes).map_err(ImageError::io("writing", path))?;
+            extents.push(extent);
+            Ok::<_, ImageError>(())
+        };
+        write(start(Part::BiosBoot), &self.core)?;
+        write(start(Part::Esp), &self.esp(leg)?)?;
+        write(start(Part::BootEnv), &self.env)?;
+        write(start(Part::Data) + layout.data_offset(), BLANK_DATA_MARKER)?;
+        for part in PARTS {
+            let member = layout.member(leg, part, self.spec.epoch);
+            for (at, bytes) in member.iter().flat_map(md::Member::encode) {
+                write(start(part) + at, &bytes)?;
+            }
+        }
+        Ok(extents)
     }
-    Ok(extents)
+
+    fn esp(&self, leg: Leg) -> Result<Vec<u8>, ImageError> {
+        let span = self.layout.span(Part::Esp);
+        let spec = fat::FatSpec {
+            size: span.len,
+            serial: self.layout.esp_serial(leg),
+            label: "CHATIMG",
+            first_lba: span.first_lba(),
+        };
+        let files: [(&str, &[u8]); 3] = [
+            ("EFI/BOOT/BOOTX64.EFI", &self.spec.grub.efi),
+            ("grub/grub.cfg", self.config.as_bytes()),
+            ("grub/grubenv", &self.env),
+        ];
+        fat::build(&spec, &files)
+    }
 }
 
 /// Writes blocks that are not zero; the extent ends with the last of them.

@@ -93,7 +93,7 @@ impl ImageError {
         let what = what.to_owned();
         move |source| match source {
             mkext4::Error::Io(source) => {
-                Self::Io { doing: "writing", path: output::DISK.into(), source }
+                Self::Io { doing: "writing", path: output::ROOT.into(), source }
             }
             source => Self::Ext4 { what, source },
         }

@@ -43,25 +43,46 @@ impl Platform {
 }
 
 /// Modules that grub.cfg needs, on either platform. The mirror's are there already.
-const MODULES: &str = "part_gpt part_msdos fat ext2 mdraid1x diskfilter loadenv test regexp search \
+const MODULES: &str = "memdisk tar part_gpt part_msdos fat ext2 mdraid1x diskfilter loadenv test regexp search \
     search_fs_file search_fs_uuid search_label configfile normal linux echo sleep reboot halt serial \
     terminal hashsum gcry_sha256 all_video";
 
 const CONFIG: &str = include_str!("grub/grub.cfg");
+const START: &str = include_str!("grub/start.cfg");
 /// `core.img` is loaded at 0x8200 and must end below 0x78000.
 const CORE_MAX: usize = 0x6f000;
 const SECTOR_LEN: usize = SECTOR as usize;
 
-/// Arguments for `grub-mkimage`, which writes to the file `output` (it cannot write to a pipe).
-///
-/// `modules` is the folder of the platform's modules; `sbat` a file with Secure Boot's revocation data.
-pub fn mkimage_args(
-    platform: Platform,
-    modules: &str,
-    sbat: Option<&str>,
-    output: &str,
-) -> Vec<String> {
-    let fixed = ["-O", platform.name(), "-d", modules, "-p", "(,gpt2)/grub", "-o", output];
+/// The archive that becomes GRUB's memdisk: the configuration that finds the ESP's one.
+pub fn memdisk() -> Vec<u8> {
+    let mut header = tar::Header::new_ustar();
+    header.set_size(START.len() as u64);
+    header.set_mode(0o644);
+    header.set_mtime(0);
+    header.set_entry_type(tar::EntryType::Regular);
+    let mut archive = tar::Builder::new(Vec::new());
+    let added = archive.append_data(&mut header, "grub/grub.cfg", START.as_bytes());
+    added.and_then(|()| archive.into_inner()).expect("memory takes all of it")
+}
+
+/// Files that `grub-mkimage` reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct MkimageFiles<'a> {
+    /// The folder of the platform's modules.
+    pub modules: &'a str,
+    /// Holds [`memdisk`].
+    pub memdisk: &'a str,
+    /// Secure Boot's revocation data.
+    pub sbat: Option<&'a str>,
+    /// What it makes; it cannot write to a pipe.
+    pub output: &'a str,
+}
+
+/// Arguments for `grub-mkimage`.
+pub fn mkimage_args(platform: Platform, files: MkimageFiles<'_>) -> Vec<String> {
+    let MkimageFiles { modules, memdisk, sbat, output } = files;
+    let fixed =
+        ["-O", platform.name(), "-d", modules, "-m", memdisk, "-p", "(memdisk)/grub", "-o", output];
     let mut args: Vec<String> = fixed.map(str::to_owned).into();
     if let (Platform::Uefi, Some(sbat)) = (platform, sbat) {
         args.extend(["--sbat".to_owned(), sbat.to_owned()]);
@@ -73,9 +94,16 @@ pub fn mkimage_args(
     args
 }
 
-/// The configuration, the same for BIOS and UEFI.
+/// The configuration, the same for BIOS and UEFI and on all of an appliance's disks.
 pub fn config(layout: &Layout) -> String {
-    CONFIG.replace("@DISK@", &layout.disk_guid().to_string())
+    let guids: Vec<_> = layout.legs().map(|leg| layout.disk_guid(leg).to_string()).collect();
+    let serials: Vec<_> = layout.legs().map(|leg| grub_serial(layout.esp_serial(leg))).collect();
+    CONFIG.replace("@DISKS@", &guids.join(",")).replace("@ESPS@", &serials.join(" "))
+}
+
+/// A FAT volume's serial number, as GRUB's `search --fs-uuid` wants it.
+fn grub_serial(serial: u32) -> String {
+    format!("{:04X}-{:04X}", serial >> 16, serial & 0xffff)
 }
 
 /// Sector 0: GRUB's boot code around what the protective MBR holds.
@@ -121,6 +149,7 @@ pub fn placed_core(core_img: &[u8], core_lba: u64, room: u64) -> Result<Vec<u8>,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::appliance::Disks;
 
     #[test]
     fn the_boot_sector_keeps_the_mbr_and_names_the_core() {
@@ -150,7 +179,9 @@ mod tests {
 
     #[test]
     fn only_the_bios_image_reads_disks_through_the_bios() {
-        let args = |platform| mkimage_args(platform, "/m", Some("/sbat"), "/out");
+        let files =
+            MkimageFiles { modules: "/m", memdisk: "/tar", sbat: Some("/sbat"), output: "/out" };
+        let args = |platform| mkimage_args(platform, files);
         assert!(args(Platform::Bios).contains(&"biosdisk".to_owned()));
         assert!(!args(Platform::Bios).contains(&"--sbat".to_owned()));
         assert!(!args(Platform::Uefi).contains(&"biosdisk".to_owned()));
@@ -158,10 +189,12 @@ mod tests {
     }
 
     #[test]
-    fn the_configuration_names_this_disk() {
-        let layout = Layout::new("box", 2 << 30).expect("layout");
+    fn the_configuration_names_all_disks() {
+        let layout = Layout::new("box", 2 << 30, Disks::Mirror).expect("layout");
         let text = config(&layout);
-        assert!(text.contains(&format!("chatimg.disk={}", layout.disk_guid())));
+        let guids: Vec<_> = layout.legs().map(|leg| layout.disk_guid(leg).to_string()).collect();
+        assert!(text.contains(&format!("chatimg.disk={}", guids.join(","))));
         assert!(!text.contains('@'), "a placeholder is left");
+        assert_eq!(grub_serial(0x00ab_cdef), "00AB-CDEF");
     }
 }

@@ -1,8 +1,8 @@
 //! The initrd: busybox, a script, and just the kernel modules that lead to the root slot.
 //!
-//! Decisions are the script's (`initrd/init.sh`); this file only packs: `/init`, `/bin/busybox`,
+//! Decisions are the scripts' (`initrd/*.sh`); this file only packs: `/init`, `/lib/chatimg/*.sh`, `/bin/busybox`,
 //! `/lib/modules/NAME.ko` (plain: busybox's insmod hands over bytes as they are) and
-//! `/lib/modules/order`, one name a line. A zstd-compressed cpio ([`cpio`]).
+//! `/lib/modules/order`, one name a line; for a mirror, mdadm and its libraries. A zstd-compressed cpio ([`cpio`]).
 
 mod cpio;
 mod modules;
@@ -13,11 +13,18 @@ use cpio::Cpio;
 use modules::Index;
 
 use super::ImageError;
+use crate::appliance::Disks;
 use crate::digest::{Digest, Hasher};
 use crate::store::Store;
 use crate::tree::{FileRef, Tree};
 
 const INIT: &str = include_str!("initrd/init.sh");
+const SCRIPTS: [(&str, &str); 4] = [
+    ("disks.sh", include_str!("initrd/disks.sh")),
+    ("mirror.sh", include_str!("initrd/mirror.sh")),
+    ("data.sh", include_str!("initrd/data.sh")),
+    ("state.sh", include_str!("initrd/state.sh")),
+];
 const LEVEL: i32 = 19;
 const MODULE_MAX: u64 = 64 << 20;
 
@@ -51,26 +58,48 @@ pub const WANTED: [&str; 25] = [
     "xfs",
 ];
 
+/// mdadm and what it is linked with, by their names in the initrd and in the root: what a mirror takes.
+pub const MDADM: [(&str, &str); 5] = [
+    ("bin/mdadm", "usr/sbin/mdadm"),
+    ("lib64/ld-linux-x86-64.so.2", "usr/lib64/ld-linux-x86-64.so.2"),
+    ("lib/libc.so.6", "usr/lib/x86_64-linux-gnu/libc.so.6"),
+    ("lib/libcap.so.2", "usr/lib/x86_64-linux-gnu/libcap.so.2"),
+    ("lib/libudev.so.1", "usr/lib/x86_64-linux-gnu/libudev.so.1"),
+];
+
+/// Where an initrd's parts come from.
+#[derive(Clone, Copy, Debug)]
+pub struct Sources<'a> {
+    /// The root file system: kernel modules, mdadm.
+    pub root: &'a Tree,
+    /// Holds busybox, static.
+    pub tools: &'a Tree,
+    /// Whether there is a mirror.
+    pub disks: Disks,
+}
+
 /// What an initrd is made of, found and read as far as its key needs.
 #[derive(Debug)]
 pub struct Plan {
     modules: Vec<(String, FileRef)>,
     busybox: FileRef,
+    /// By name in the initrd.
+    mdadm: Vec<(&'static str, FileRef)>,
     epoch: i64,
 }
 
 impl Plan {
-    /// Picks the modules of the kernel `version` from `root`, and `/usr/bin/busybox` (static) from `tools`.
+    /// Picks the modules of the kernel `version` and the programs.
     ///
     /// # Errors
-    /// A module, an index or busybox is missing.
+    /// A module, an index or a program is missing.
     pub fn new(
         store: &Store,
-        root: &Tree,
+        sources: &Sources<'_>,
         version: &str,
-        tools: &Tree,
         epoch: i64,
     ) -> Result<Self, ImageError> {
+        let root = sources.root;
         let dir = format!("usr/lib/modules/{version}");
         let read = |name: &str| read_text(store, root, &format!("{dir}/{name}"));
         let dep = read("modules.dep")?;
@@ -86,7 +115,14 @@ impl Plan {
             let file = find(root, &format!("{dir}/{path}"))?;
             modules.push((path.to_owned(), file));
         }
-        Ok(Self { modules, busybox: find(tools, super::boot::BUSYBOX)?, epoch })
+        let mdadm = match sources.disks {
+            Disks::Single => &[][..],
+            Disks::Mirror => &MDADM,
+        };
+        let mdadm = mdadm.iter().map(|(name, path)| Ok((*name, find(root, path)?)));
+        let mdadm = mdadm.collect::<Result<_, ImageError>>()?;
+        let busybox = find(sources.tools, super::boot::BUSYBOX)?;
+        Ok(Self { modules, busybox, mdadm, epoch })
     }
 
     /// The key of this initrd: everything its bytes depend on.
@@ -97,6 +133,9 @@ impl Plan {
         for (path, file) in &self.modules {
             key.field(path).field(file.digest.as_bytes());
         }
+        for (name, file) in &self.mdadm {
+            key.field(name).field(file.digest.as_bytes());
+        }
         key.finish()
     }
 
@@ -106,7 +145,18 @@ impl Plan {
     /// A file cannot be read, or a module cannot be decompressed.
     pub fn build(&self, store: &Store) -> Result<Vec<u8>, ImageError> {
         let mut cpio = Cpio::new(u32::try_from(self.epoch).unwrap_or(0));
-        for dir in ["bin", "dev", "lib", "lib/modules", "proc", "run", "sys", "sysroot"] {
+        for dir in [
+            "bin",
+            "dev",
+            "lib",
+            "lib/chatimg",
+            "lib/modules",
+            "lib64",
+            "proc",
+            "run",
+            "sys",
+            "sysroot",
+        ] {
             cpio.dir(dir);
         }
         // The kernel opens it for /init before anything is mounted.
@@ -114,6 +164,12 @@ impl Plan {
         cpio.file("bin/busybox", 0o755, &store.read(&self.busybox)?);
         cpio.symlink("bin/sh", "busybox");
         cpio.file("init", 0o755, INIT.as_bytes());
+        for (name, text) in SCRIPTS {
+            cpio.file(&format!("lib/chatimg/{name}"), 0o644, text.as_bytes());
+        }
+        for (name, file) in &self.mdadm {
+            cpio.file(name, 0o755, &store.read(file)?);
+        }
         let mut order = String::new();
         for (path, file) in &self.modules {
             let name = modules::name_of(path);

@@ -15,10 +15,16 @@
 //!
 //! Every partition starts and ends on a MiB. GUIDs are version 5 UUIDs of the appliance's name, so the
 //! same appliance always has the same ones.
+//!
+//! A mirror has two such disks, its legs. Partitions 4, 5 and 6 are members of an array each: the slots with metadata
+//! 1.0, so that GRUB reads them as plain ext4, data with metadata 1.2, so that its contents begin 1 MiB later. The
+//! image's UUID of the data array only lasts until the first boot, which gives each box its own.
 
 use uuid::{Uuid, uuid};
 
 use super::ImageError;
+use super::md::{self, Metadata};
+use crate::appliance::Disks;
 
 /// Bytes of a sector, as GPT, GRUB and the BIOS count them.
 pub const SECTOR: u64 = 512;
@@ -82,9 +88,13 @@ impl Part {
         }
     }
 
-    /// Type GUID. Slots and data are plain "Linux filesystem": systemd must not mount them by itself.
-    pub fn type_guid(self) -> Uuid {
+    /// Type GUID. Slots and data are plain "Linux filesystem", or members of a mirror: systemd must not mount them
+    /// by itself.
+    pub fn type_guid(self, disks: Disks) -> Uuid {
         match self {
+            Self::RootA | Self::RootB | Self::Data if disks == Disks::Mirror => {
+                uuid!("a19d880f-05fc-4d3b-a006-743f0f84911e")
+            }
             Self::BiosBoot => uuid!("21686148-6449-6e6f-744e-656564454649"),
             Self::Esp => uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b"),
             Self::BootEnv => uuid!("5f3c1a9e-7d0b-4c1e-8a57-2b9d6e40c7a3"),
@@ -92,13 +102,35 @@ impl Part {
             Self::RootA | Self::RootB | Self::Data => uuid!("0fc63daf-8483-4772-8e79-3d69d8477de4"),
         }
     }
+
+    /// The array that this partition is a member of on a mirror: its name and the kind of its metadata.
+    pub fn array(self) -> Option<(&'static str, Metadata)> {
+        match self {
+            Self::RootA => Some(("root-a", Metadata::AtEnd)),
+            Self::RootB => Some(("root-b", Metadata::AtEnd)),
+            Self::Data => Some(("data", Metadata::AtStart)),
+            Self::BiosBoot | Self::Esp | Self::BootEnv | Self::Settings => None,
+        }
+    }
 }
 
-/// One disk's layout.
+/// One of an appliance's disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leg(u16);
+
+impl Leg {
+    /// From 1.
+    pub fn number(self) -> u16 {
+        self.0
+    }
+}
+
+/// The layout of an appliance's disks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     name: String,
     slot_size: u64,
+    disks: Disks,
 }
 
 /// A range of bytes on the disk.
@@ -123,15 +155,25 @@ impl Span {
 }
 
 impl Layout {
-    /// The layout of an appliance's disk with root slots of this size.
+    /// The layout of an appliance's disks with root slots of this size.
     ///
     /// # Errors
     /// The slot size is no whole number of MiB, or out of range.
-    pub fn new(name: &str, slot_size: u64) -> Result<Self, ImageError> {
+    pub fn new(name: &str, slot_size: u64, disks: Disks) -> Result<Self, ImageError> {
         if !slot_size.is_multiple_of(MIB) || !(SLOT_MIN..=SLOT_MAX).contains(&slot_size) {
             return Err(ImageError::SlotSize { size: slot_size });
         }
-        Ok(Self { name: name.to_owned(), slot_size })
+        Ok(Self { name: name.to_owned(), slot_size, disks })
+    }
+
+    /// How many disks, and how they are joined.
+    pub fn disks(&self) -> Disks {
+        self.disks
+    }
+
+    /// The disks.
+    pub fn legs(&self) -> impl Iterator<Item = Leg> + use<> {
+        (1..=self.disks.count()).map(|number| Leg(number as u16))
     }
 
     /// Where a partition lies in the image. On a larger disk the last one grows at first boot.
@@ -152,10 +194,32 @@ impl Layout {
         }
     }
 
-    /// Bytes of a slot that its file system may use: the last MiB stays free for the superblock and bitmap
-    /// of a mirror.
+    /// Bytes of a slot that its file system may use. On a single disk, too, the end stays free, so that the same slot
+    /// fits both.
     pub fn slot_capacity(&self) -> u64 {
-        self.slot_size - MIB
+        self.slot_size - md::RESERVED
+    }
+
+    /// Where the contents of the data partition begin in it.
+    pub fn data_offset(&self) -> u64 {
+        match self.disks {
+            Disks::Single => 0,
+            Disks::Mirror => md::RESERVED,
+        }
+    }
+
+    /// What makes a partition of this disk a member of its array, if it is one.
+    pub fn member(&self, leg: Leg, part: Part, made: i64) -> Option<md::Member<'static>> {
+        let (name, metadata) = part.array().filter(|_| self.disks == Disks::Mirror)?;
+        Some(md::Member {
+            metadata,
+            array: self.derived(&format!("array/{name}")),
+            name,
+            device: self.derived(&format!("array/{name}/member/{}", leg.0)),
+            role: leg.0 - 1,
+            size: self.span(part).len,
+            made,
+        })
     }
 
     /// Bytes of the disk image.
@@ -164,19 +228,19 @@ impl Layout {
         data.start + data.len + MIB
     }
 
-    /// The disk's GUID.
-    pub fn disk_guid(&self) -> Uuid {
-        self.derived("disk/1")
+    /// A disk's GUID.
+    pub fn disk_guid(&self, leg: Leg) -> Uuid {
+        self.derived(&format!("disk/{}", leg.0))
     }
 
     /// A partition's own GUID.
-    pub fn part_guid(&self, part: Part) -> Uuid {
-        self.derived(&format!("disk/1/partition/{}", part.number()))
+    pub fn part_guid(&self, leg: Leg, part: Part) -> Uuid {
+        self.derived(&format!("disk/{}/partition/{}", leg.0, part.number()))
     }
 
-    /// The ESP's volume serial number.
-    pub fn esp_serial(&self) -> u32 {
-        self.derived("disk/1/esp").as_fields().0
+    /// The volume serial number of a disk's ESP.
+    pub fn esp_serial(&self, leg: Leg) -> u32 {
+        self.derived(&format!("disk/{}/esp", leg.0)).as_fields().0
     }
 
     fn derived(&self, what: &str) -> Uuid {
@@ -185,7 +249,7 @@ impl Layout {
 
     /// Everything that shapes the layout, for the key of what is made with it.
     pub fn parameters(&self) -> String {
-        format!("2 {} {} {ESP_SIZE} {DATA_SIZE}", self.name, self.slot_size)
+        format!("3 {} {} {:?} {ESP_SIZE} {DATA_SIZE}", self.name, self.slot_size, self.disks)
     }
 }
 
@@ -193,9 +257,13 @@ impl Layout {
 mod tests {
     use super::*;
 
+    fn layout(name: &str, slot_size: u64) -> Layout {
+        Layout::new(name, slot_size, Disks::Mirror).expect("layout")
+    }
+
     #[test]
     fn partitions_follow_each_other_on_mebibytes_and_leave_room_for_the_backup_table() {
-        let layout = Layout::new("box", 2 << 30).expect("layout");
+        let layout = layout("box", 2 << 30);
         let mut end = MIB;
         for part in PARTS {
             let span = layout.span(part);
@@ -208,24 +276,45 @@ mod tests {
     }
 
     #[test]
-    fn guids_depend_on_the_appliance_and_nothing_else() {
+    fn guids_depend_on_the_appliance_and_the_leg_and_nothing_else() {
         let guids = |name: &str, size: u64| {
-            let layout = Layout::new(name, size).expect("layout");
-            let mut all: Vec<_> = PARTS.map(|part| layout.part_guid(part)).into();
-            all.push(layout.disk_guid());
+            let layout = layout(name, size);
+            let of_leg = |leg| {
+                let mut all: Vec<_> = PARTS.map(|part| layout.part_guid(leg, part)).into();
+                all.extend(
+                    PARTS.iter().filter_map(|part| Some(layout.member(leg, *part, 0)?.device)),
+                );
+                all.push(layout.disk_guid(leg));
+                all
+            };
+            let mut all: Vec<_> = layout.legs().flat_map(of_leg).collect();
+            let first = layout.legs().next().expect("a leg");
+            all.extend(PARTS.iter().filter_map(|part| Some(layout.member(first, *part, 0)?.array)));
             all
         };
         assert_eq!(guids("box", 2 << 30), guids("box", 3 << 30));
         let mut all = [guids("box", 2 << 30), guids("other", 2 << 30)].concat();
+        let number = all.len();
         all.sort();
         all.dedup();
-        assert_eq!(all.len(), 16);
+        assert_eq!((all.len(), number), (50, 50));
+    }
+
+    #[test]
+    fn only_a_mirror_has_members() {
+        for (disks, legs, members) in [(Disks::Single, 1, 0), (Disks::Mirror, 2, 6)] {
+            let layout = Layout::new("box", 2 << 30, disks).expect("layout");
+            let parts = |leg| PARTS.into_iter().filter_map(move |part| Some((leg, part)));
+            let found = layout.legs().flat_map(parts);
+            let found = found.filter(|(leg, part)| layout.member(*leg, *part, 0).is_some());
+            assert_eq!((layout.legs().count(), found.count()), (legs, members), "{disks:?}");
+        }
     }
 
     #[test]
     fn odd_slot_sizes_are_refused() {
         for size in [0, 1, MIB, (2 << 30) + 1, u64::MAX] {
-            assert!(Layout::new("box", size).is_err(), "{size}");
+            assert!(Layout::new("box", size, Disks::Single).is_err(), "{size}");
         }
     }
 }

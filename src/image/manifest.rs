@@ -1,6 +1,6 @@
 //! `manifest.json`: what an image was made of and what is in it. One line per input and per file, sorted;
-//! nothing of the machine that built it. `extents` are the parts of `disk.img` that hold something, each with its
-//! digest; all other bytes of the disk are zero.
+//! nothing of the machine that built it. A disk's `extents` are the parts of its image that hold something, each with
+//! its digest; all other bytes of the disk are zero.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -8,14 +8,14 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::disk::Contents;
-use super::layout::{Layout, PARTS};
+use super::disk::{Contents, Extent};
+use super::layout::{Layout, Leg, PARTS, Part};
 use super::{ImageError, ImageSpec, output};
 use crate::lock::{Deb, DebArchive, Group, Lock};
 use crate::tree::{Entry, Node, Tree, TreePath};
 
 /// Raise this when readers must change.
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 
 /// Everything of the lock that shapes the image, as a list; the tools that only test it are left out.
 pub(super) fn inputs(lock: &Lock) -> Value {
@@ -64,37 +64,24 @@ pub(super) fn write(
     root: &Tree,
     contents: &Contents,
 ) -> Result<(), ImageError> {
-    let partitions: Vec<_> = PARTS
-        .into_iter()
-        .map(|part| {
-            let span = layout.span(part);
-            json!({
-                "number": part.number(), "name": part.name(), "guid": layout.part_guid(part).to_string(),
-                "start": span.start, "size": span.len,
-            })
-        })
-        .collect();
     let head = json!({
         "schema": SCHEMA, "id": id, "appliance": spec.name, "epoch": spec.epoch,
-        "tree": root.id(), "disk-guid": layout.disk_guid().to_string(),
-        "images": {
-            output::DISK: {"size": layout.disk_size()},
-            output::ROOT: {"size": contents.root.size, "sha256": contents.root.digest},
-        },
+        "tree": root.id(), "raid": layout.disks().raid(),
+        "root": {"file": output::ROOT, "size": contents.root.size, "sha256": contents.root.digest},
     });
-    let extents = contents
-        .disk
-        .iter()
-        .map(|extent| json!({"start": extent.start, "size": extent.size, "sha256": extent.digest}));
+    let disks: Vec<_> = layout
+        .legs()
+        .zip(output::disks(layout.disks()))
+        .zip(&contents.disks)
+        .map(|((leg, file), extents)| disk(layout, leg, file, extents))
+        .collect();
     let inputs = inputs(spec.lock);
     let save = || {
         let file = File::create_new(path)?;
         let mut out = BufWriter::new(&file);
         let head = head.to_string();
         writeln!(out, "{},", head.trim_end_matches('}').trim_end())?;
-        list(&mut out, "partitions", partitions.iter().cloned())?;
-        writeln!(out, ",")?;
-        list(&mut out, "extents", extents.clone())?;
+        list(&mut out, "disks", disks.iter().cloned())?;
         writeln!(out, ",")?;
         list(&mut out, "inputs", inputs.as_array().into_iter().flatten().cloned())?;
         writeln!(out, ",")?;
@@ -105,6 +92,21 @@ pub(super) fn write(
         file.sync_all()
     };
     save().map_err(ImageError::io("writing", path))
+}
+
+fn disk(layout: &Layout, leg: Leg, file: &str, extents: &[Extent]) -> Value {
+    let part = |part: Part| {
+        let span = layout.span(part);
+        json!({
+            "number": part.number(), "name": part.name(), "start": span.start, "size": span.len,
+            "guid": layout.part_guid(leg, part).to_string(),
+        })
+    };
+    let extent = |extent: &Extent| json!({"start": extent.start, "size": extent.size, "sha256": extent.digest});
+    json!({
+        "file": file, "size": layout.disk_size(), "guid": layout.disk_guid(leg).to_string(),
+        "partitions": PARTS.map(part), "extents": extents.iter().map(extent).collect::<Vec<_>>(),
+    })
 }
 
 fn list(

@@ -1,4 +1,4 @@
-//! From a tree to disks: `root.img` (one slot) and `disk.img` (the whole machine), in user space.
+//! From a tree to disks: `root.img` (one slot) and `disk.img`, or one for each leg of a mirror, in user space.
 //!
 //! Every byte is a function of the [`ImageSpec`]: no clock, no random source, no program of the host. What
 //! the image holds and where is in [`layout`]; how it starts is in `grub/grub.cfg` and `initrd/init.sh`.
@@ -14,16 +14,18 @@ pub mod grub;
 mod initrd;
 pub mod layout;
 mod manifest;
+pub mod md;
 mod output;
 mod sparse;
 
 pub use error::ImageError;
 pub use grub::GrubParts;
-pub use initrd::WANTED as INITRD_MODULES;
+pub use initrd::{MDADM as INITRD_MDADM, WANTED as INITRD_MODULES};
 pub(crate) use sparse::is_zero;
 
 use std::path::{Path, PathBuf};
 
+use crate::appliance::Disks;
 use crate::digest::{Digest, Hasher};
 use crate::lock::Lock;
 use crate::store::Store;
@@ -39,6 +41,8 @@ pub struct ImageSpec<'a> {
     pub epoch: i64,
     /// Bytes of one root slot.
     pub slot_size: u64,
+    /// The machine's disks.
+    pub disks: Disks,
     /// The root file system, kernel and modules included, without the boot files made here.
     pub root: &'a Tree,
     /// Holds `usr/bin/busybox`, statically linked.
@@ -70,16 +74,17 @@ pub enum Event {
 pub struct BuiltImage {
     /// 16 hexadecimal digits.
     pub id: String,
-    /// `images/<id>`, with `disk.img`, `root.img` and `manifest.json`.
+    /// `images/<id>`, with the disks, `root.img` and `manifest.json`.
     pub dir: PathBuf,
     /// Whether it was there already.
     pub found: bool,
 }
 
 impl BuiltImage {
-    /// The bootable disk.
-    pub fn disk(&self) -> PathBuf {
-        self.dir.join(output::DISK)
+    /// The bootable disks: one, or the legs of a mirror.
+    pub fn disks(&self) -> Vec<PathBuf> {
+        let names = output::disks_in(&self.dir).unwrap_or_default();
+        names.iter().map(|name| self.dir.join(name)).collect()
     }
 
     /// The root slot alone.
@@ -99,7 +104,7 @@ pub fn build(
     images: &Path,
     events: &dyn Fn(Event),
 ) -> Result<BuiltImage, ImageError> {
-    let layout = Layout::new(spec.name, spec.slot_size)?;
+    let layout = Layout::new(spec.name, spec.slot_size, spec.disks)?;
     let id = id(spec, &layout)?;
     let output = output::Images::open(images)?;
     if let Some(dir) = output.find(&id) {
@@ -107,7 +112,7 @@ pub fn build(
         return Ok(BuiltImage { id, dir, found: true });
     }
     events(Event::Step("making the initrd"));
-    let root = boot::with_boot_files(store, spec, &id)?;
+    let root = boot::with_boot_files(store, spec, &layout, &id)?;
     events(Event::Step("laying out the root slot"));
     let plan = ext4::Plan::new(&root, spec.epoch, layout.slot_capacity())?;
     let work = output.begin()?;

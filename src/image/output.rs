@@ -1,7 +1,8 @@
 //! The folder `images/`.
 //!
 //! ```text
-//! images/<id>/{disk.img,root.img,manifest.json}   a finished image; never changed
+//! images/<id>/{disk.img,root.img,manifest.json}   a finished image; never changed. A mirror has disk-1.img and
+//!                                                 disk-2.img
 //! images/current -> <id>                          the newest; switched last, by a rename
 //! images/.building-XXXXXX/                        under way; held (flock) by its builder
 //! images/.lock                                    held for moments: making, sweeping, switching
@@ -16,13 +17,22 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::ImageError;
+use crate::appliance::Disks;
 
 /// File names in an image's folder.
-pub(super) const DISK: &str = "disk.img";
-/// See [`DISK`].
 pub(super) const ROOT: &str = "root.img";
-/// See [`DISK`].
+/// See [`ROOT`].
 pub(super) const MANIFEST: &str = "manifest.json";
+const SINGLE: &[&str] = &["disk.img"];
+const MIRROR: &[&str] = &["disk-1.img", "disk-2.img"];
+
+/// The files of an appliance's disks.
+pub(super) fn disks(disks: Disks) -> &'static [&'static str] {
+    match disks {
+        Disks::Single => SINGLE,
+        Disks::Mirror => MIRROR,
+    }
+}
 
 const BUILDING: &str = ".building-";
 
@@ -76,10 +86,10 @@ impl Images {
     /// machine that was started from it, say, and is no longer that image.
     pub(super) fn find(&self, id: &str) -> Option<PathBuf> {
         let dir = self.dir.join(id);
-        let written = |name| fs::metadata(dir.join(name)).ok()?.modified().ok();
+        let written = |name: &str| fs::metadata(dir.join(name)).ok()?.modified().ok();
         let last = written(MANIFEST)?;
-        let whole = [DISK, ROOT].iter().all(|name| written(name).is_some_and(|time| time <= last));
-        whole.then_some(dir)
+        let whole = |name: &&str| written(name).is_some_and(|time| time <= last);
+        (disks_in(&dir)?.iter().all(whole) && whole(&ROOT)).then_some(dir)
     }
 
     /// Makes a folder to build in.
@@ -108,7 +118,7 @@ impl Images {
                 .map_err(ImageError::io("setting the mode of", path))
         };
         mode(from, 0o755)?;
-        for name in [DISK, ROOT, MANIFEST] {
+        for name in disks_in(from).into_iter().flatten().chain(&[ROOT, MANIFEST]) {
             mode(&from.join(name), 0o444)?;
         }
         sync_dir(from)?;
@@ -153,6 +163,11 @@ impl Images {
     }
 }
 
+/// Which files of disks an image's folder has; `None` if it has no set of them.
+pub(super) fn disks_in(dir: &Path) -> Option<&'static [&'static str]> {
+    [SINGLE, MIRROR].into_iter().find(|names| names.iter().all(|name| dir.join(name).is_file()))
+}
+
 fn remove_if_there(dir: &Path) -> Result<(), ImageError> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -170,9 +185,11 @@ fn sync_dir(path: &Path) -> Result<(), ImageError> {
 mod tests {
     use super::*;
 
+    const DISK: &str = "disk-2.img";
+
     fn finished(images: &Images, id: &str) -> PathBuf {
         let work = images.begin().expect("begins");
-        for name in [DISK, ROOT, MANIFEST] {
+        for name in MIRROR.iter().chain(&[ROOT, MANIFEST]) {
             fs::write(work.path().join(name), id).expect("writes");
         }
         images.finish(work, id).expect("finishes").0
@@ -235,9 +252,11 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary folder");
         let images = Images::open(dir.path()).expect("opens");
         let image = finished(&images, "id");
-        fs::remove_file(image.join(ROOT)).expect("removes");
-        assert_eq!(images.find("id"), None);
-        assert_eq!(images.find("id").or(Some(finished(&images, "id"))), Some(image));
-        assert!(images.find("id").is_some());
+        for name in [ROOT, DISK, MANIFEST] {
+            fs::remove_file(image.join(name)).expect("removes");
+            assert_eq!(images.find("id"), None, "{name}");
+            assert_eq!(finished(&images, "id"), image);
+            assert!(images.find("id").is_some(), "{name}");
+        }
     }
 }

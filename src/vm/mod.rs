@@ -11,6 +11,7 @@
 
 mod console;
 mod diagnose;
+mod drives;
 mod failure;
 mod host;
 mod http;
@@ -29,10 +30,12 @@ mod text;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use drives::Controller;
 pub use failure::{StepFailure, TestFailure};
 pub use host::Accel;
 pub use spec::{
-    Action, CreateRoom, Http, Join, Login, Read, Register, Send, Ssh, Step, TestSpec, load_test,
+    Action, CreateRoom, Http, Join, Login, PlugDisk, Read, Register, Send, Ssh, Step, TestSpec,
+    load_test,
 };
 pub use spec_error::SpecError;
 
@@ -42,8 +45,8 @@ use crate::tools::Tools;
 /// What a test runs on.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup<'a> {
-    /// The disk image; only read.
-    pub disk: &'a Path,
+    /// The disk images, one for each disk; only read.
+    pub disks: &'a [PathBuf],
     /// The `vm` closure: QEMU, its firmwares, OpenSSH's client.
     pub tools: &'a Tools,
     /// The hardware to be imitated.

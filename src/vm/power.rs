@@ -1,10 +1,11 @@
-//! Steps that switch the machine off and on.
+//! Steps that switch the machine off and on, and that take its disks out and put them in.
 
 use std::time::Duration;
 
 use super::failure::TestFailure;
 use super::judge::Mismatch;
 use super::run::{Look, Run, Stop};
+use super::spec::PlugDisk;
 
 const INTERVAL: Duration = Duration::from_secs(2);
 
@@ -55,9 +56,7 @@ impl Run<'_> {
 
     /// Starts a machine that is off.
     pub(super) fn switch_on(&mut self) -> Result<(), Stop> {
-        if self.machine.is_some() {
-            return Err(Mismatch::new("a machine that is off", "it runs").into());
-        }
+        self.must_be_off()?;
         Ok(self.power_on()?)
     }
 
@@ -65,6 +64,52 @@ impl Run<'_> {
     pub(super) fn reset(&mut self) -> Result<(), Stop> {
         self.new_boot();
         self.press("reset", |machine| machine.press_reset())
+    }
+
+    /// Takes a disk out, whether the machine runs or not.
+    pub(super) fn pull_disk(&mut self, number: usize) -> Result<(), Stop> {
+        let commands = self.make.drives.pulling(number);
+        self.tell(&format!("taking disk {number} out"), commands)?;
+        done(self.make.drives.pull(number), number, "there is no such disk in the machine")
+    }
+
+    /// Puts a disk in.
+    pub(super) fn plug_disk(&mut self, plug: PlugDisk) -> Result<(), Stop> {
+        let PlugDisk { number, blank } = plug;
+        if !self.make.drives.hot_plug() {
+            self.must_be_off()?;
+        }
+        let plugged = match blank {
+            None => self.make.drives.put_back(number),
+            Some(size) => {
+                let mut drives = self.make.drives.clone();
+                let replaced = drives.replace(&self.make, number, size)?;
+                self.make.drives = drives;
+                replaced
+            }
+        };
+        done(plugged, number, "its place is taken, or there is none: pull it first")?;
+        let commands = self.make.drives.plugging(number).into_iter().flatten().collect();
+        self.tell(&format!("putting disk {number} in"), commands)
+    }
+
+    /// If the machine runs; a disk of one that is off is there or not when it is started.
+    fn tell(&self, doing: &str, commands: Vec<String>) -> Result<(), Stop> {
+        let told = self.machine.as_ref().map_or(Ok(()), |machine| machine.tell(commands));
+        Ok(told.map_err(|source| TestFailure::Io { doing: doing.to_owned(), source })?)
+    }
+
+    /// Exchanges the disks' ports.
+    pub(super) fn swap_disks(&mut self) -> Result<(), Stop> {
+        self.must_be_off()?;
+        done(self.make.drives.swap(), 2, "the machine has one disk")
+    }
+
+    fn must_be_off(&self) -> Result<(), Stop> {
+        match self.machine {
+            None => Ok(()),
+            Some(_) => Err(Mismatch::new("a machine that is off", "it runs").into()),
+        }
     }
 
     fn press(
@@ -77,4 +122,8 @@ impl Run<'_> {
         let pressed = self.machine.as_ref().map_or(Ok(()), press);
         Ok(pressed.map_err(|source| TestFailure::Io { doing, source })?)
     }
+}
+
+fn done(done: bool, number: usize, otherwise: &str) -> Result<(), Stop> {
+    if done { Ok(()) } else { Err(Mismatch::new(format!("disk {number}"), otherwise).into()) }
 }

@@ -1,4 +1,4 @@
-//! One QEMU process: the virtual twin of the target, on a scratch disk over the image.
+//! One QEMU process: the virtual twin of the target, on scratch disks over the image.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -16,24 +16,21 @@ use nix::unistd::Pid;
 use qapi::qmp;
 
 use super::diagnose::JOURNAL;
+use super::drives::{self, Drives};
 use super::failure::TestFailure;
 use super::host::Hardware;
 use crate::appliance::Firmware;
 use crate::tools::Tools;
 
 const QEMU: &str = "usr/bin/qemu-system-x86_64";
-const QEMU_IMG: &str = "usr/bin/qemu-img";
 const OVMF_CODE: &str = "usr/share/OVMF/OVMF_CODE_4M.fd";
 const OVMF_VARS: &str = "usr/share/OVMF/OVMF_VARS_4M.fd";
-const SCRATCH: &str = "scratch.qcow2";
 const VARS: &str = "vars.fd";
 const QMP: &str = "qmp.sock";
 const PID: &str = "qemu.pid";
 const WORDS: &str = "qemu.log";
 /// The console's log, in the work folder.
 pub(super) const CONSOLE: &str = "console.log";
-/// Larger than the image, so that the data partition has to grow on first boot.
-const DISK_SIZE: u64 = 24 << 30;
 const START_TRIES: u32 = 5;
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -51,6 +48,7 @@ pub(super) struct Make<'a> {
     pub(super) work: PathBuf,
     /// A line for the administrator's authorized_keys.
     pub(super) key: String,
+    pub(super) drives: Drives,
 }
 
 /// A running machine. Dropping it kills QEMU.
@@ -62,11 +60,12 @@ pub(super) struct Machine {
     pub(super) ports: BTreeMap<u16, u16>,
 }
 
-/// Makes the scratch disk and the UEFI variables anew. `disk` is never written.
-pub(super) fn prepare(make: &Make<'_>, disk: &Path) -> Result<(), TestFailure> {
+/// Clears the work folder of what another run left, and makes the UEFI variables anew.
+pub(super) fn prepare(make: &Make<'_>) -> Result<(), TestFailure> {
     let work = &make.work;
     end_leftover(work);
-    for name in [SCRATCH, VARS, QMP, PID, WORDS, CONSOLE, JOURNAL] {
+    discard(make);
+    for name in [VARS, QMP, PID, WORDS, CONSOLE, JOURNAL] {
         match fs::remove_file(work.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 let doing = format!("removing {}", work.join(name).display());
@@ -75,16 +74,6 @@ pub(super) fn prepare(make: &Make<'_>, disk: &Path) -> Result<(), TestFailure> {
             _ => (),
         }
     }
-    let failed = |path: &Path| {
-        let doing = format!("opening the image {}", path.display());
-        move |source| TestFailure::Io { doing, source }
-    };
-    let disk = disk.canonicalize().map_err(failed(disk))?;
-    let size = disk.metadata().map_err(failed(&disk))?.len();
-    let size = DISK_SIZE.max(size.saturating_add(8 << 30)).to_string();
-    let fixed = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b"].map(OsString::from);
-    let args = fixed.into_iter().chain([disk.into(), SCRATCH.into(), size.into()]);
-    make.tools.run(QEMU_IMG, args, work, b"")?;
     if make.firmware == Firmware::Uefi {
         let from = make.tools.path(OVMF_VARS);
         // Not fs::copy: the store's files are read-only, and that mode would come along.
@@ -96,16 +85,17 @@ pub(super) fn prepare(make: &Make<'_>, disk: &Path) -> Result<(), TestFailure> {
 }
 
 /// Ends a QEMU that a killed chatimg left on this work folder. Others are not touched: it must have
-/// this folder's scratch disk open.
+/// a scratch disk of this folder open.
 fn end_leftover(work: &Path) {
     let pid = fs::read_to_string(work.join(PID)).ok();
     let Some(pid) = pid.and_then(|text| text.trim().parse::<i32>().ok()) else { return };
     let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return };
-    let scratch = work.join(SCRATCH).canonicalize().ok();
-    let ours = files
-        .flatten()
-        .filter_map(|file| fs::read_link(file.path()).ok())
-        .any(|open| Some(open) == scratch);
+    let Ok(work) = work.canonicalize() else { return };
+    let scratch = |open: PathBuf| {
+        let name = open.file_name().and_then(OsStr::to_str);
+        open.parent() == Some(&work) && name.is_some_and(drives::is_scratch)
+    };
+    let ours = files.flatten().filter_map(|file| fs::read_link(file.path()).ok()).any(scratch);
     if ours {
         // It may have ended by itself in between.
         _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
@@ -114,8 +104,12 @@ fn end_leftover(work: &Path) {
 
 /// Removes what is large. After a failure it stays, for a look at it.
 pub(super) fn discard(make: &Make<'_>) {
-    // If it cannot be removed now, the next test in this folder will say so.
-    _ = fs::remove_file(make.work.join(SCRATCH));
+    for file in fs::read_dir(&make.work).into_iter().flatten().flatten() {
+        if file.file_name().to_str().is_some_and(drives::is_scratch) {
+            // If it cannot be removed now, qemu-img will say so when it is to be made anew.
+            _ = fs::remove_file(file.path());
+        }
+    }
 }
 
 /// QEMU's arguments; file names are relative to the work folder.
@@ -143,9 +137,6 @@ fn arguments(make: &Make<'_>, ports: &BTreeMap<u16, u16>) -> Vec<OsString> {
     add("-serial", "chardev:console".into());
     add("-qmp", format!("unix:{QMP},server=on,wait=off").into());
     add("-pidfile", PID.into());
-    let drive = "cache=writeback,discard=unmap,detect-zeroes=unmap";
-    add("-drive", format!("if=none,id=d0,file={SCRATCH},format=qcow2,{drive}").into());
-    add("-device", "ide-hd,drive=d0,bus=ide.0,serial=CHATIMG0".into());
     add("-netdev", forwards.into());
     // Without its boot ROM: the box does not boot from the network.
     add("-device", "e1000e,netdev=n0,romfile=".into());
@@ -155,6 +146,7 @@ fn arguments(make: &Make<'_>, ports: &BTreeMap<u16, u16>) -> Vec<OsString> {
         add("-drive", format!("if=pflash,unit=0,format=raw,readonly=on,file={code}").into());
         add("-drive", format!("if=pflash,unit=1,format=raw,file={VARS}").into());
     }
+    args.extend(make.drives.arguments().into_iter().map(OsString::from));
     args.extend(["-nodefaults", "-no-user-config"].map(OsString::from));
     args
 }
@@ -231,6 +223,18 @@ impl Machine {
     /// Presses the reset button.
     pub(super) fn press_reset(&self) -> io::Result<()> {
         self.execute(&qmp::system_reset {}).map(|_| ())
+    }
+
+    /// Gives commands to QEMU's monitor.
+    pub(super) fn tell(&self, commands: impl IntoIterator<Item = String>) -> io::Result<()> {
+        for command_line in commands {
+            let command = qmp::human_monitor_command { cpu_index: None, command_line };
+            let said = self.execute(&command)?;
+            if !matches!(said.trim(), "" | "OK") {
+                return Err(io::Error::other(format!("{}: {said}", command.command_line)));
+            }
+        }
+        Ok(())
     }
 
     fn execute<C: qapi::Command>(&self, command: &C) -> io::Result<C::Ok> {
@@ -335,6 +339,7 @@ mod tests {
             ssh_port: 2222,
             work: dir.path().join("work"),
             key: "ssh-ed25519 AAAA test".to_owned(),
+            drives: Drives::default(),
         };
         let text = |make: &Make<'_>| {
             let args = arguments(make, &BTreeMap::from([(443, 40001), (2222, 40002)]));
@@ -367,12 +372,13 @@ mod tests {
     fn only_a_qemu_on_this_scratch_disk_is_a_leftover() {
         let dir = tempfile::tempdir().expect("dir");
         end_leftover(dir.path());
-        fs::write(dir.path().join(SCRATCH), "").expect("disk");
+        let disk = dir.path().join("scratch-1.qcow2");
+        fs::write(&disk, "").expect("disk");
         let mut other = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
         fs::write(dir.path().join(PID), other.id().to_string()).expect("pid");
         end_leftover(dir.path());
         assert_eq!(other.try_wait().expect("wait"), None);
-        let disk = File::open(dir.path().join(SCRATCH)).expect("disk");
+        let disk = File::open(&disk).expect("disk");
         let mut ours = std::process::Command::new("sleep");
         let mut ours = ours.arg("60").stdin(disk).spawn().expect("sleep");
         fs::write(dir.path().join(PID), ours.id().to_string()).expect("pid");

@@ -7,6 +7,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use super::console::Console;
+use super::drives::Drives;
 use super::failure::{StepFailure, TestFailure};
 use super::host::Hardware;
 use super::judge::Mismatch;
@@ -58,7 +59,7 @@ pub(super) struct Run<'a> {
     spec: &'a TestSpec,
     pub(super) setup: &'a Setup<'a>,
     events: &'a dyn Fn(Event),
-    make: Make<'a>,
+    pub(super) make: Make<'a>,
     pub(super) machine: Option<Machine>,
     /// Whether ssh has worked since the machine was started last.
     pub(super) reachable: bool,
@@ -96,7 +97,7 @@ impl<'a> Run<'a> {
         let (ssh, key) = Client::new(setup.tools, work.clone(), setup.admin)?;
         let hardware = Hardware::new(setup.target);
         let console = Console::new(work.join(CONSOLE), spec.console_may_say.clone());
-        let make = Make {
+        let mut make = Make {
             tools: setup.tools,
             hardware,
             firmware: setup.firmware,
@@ -104,8 +105,10 @@ impl<'a> Run<'a> {
             ssh_port: setup.ssh_port,
             work,
             key,
+            drives: Drives::default(),
         };
-        qemu::prepare(&make, setup.disk)?;
+        qemu::prepare(&make)?;
+        make.drives = Drives::create(&make, setup.disks, spec.controller, &spec.disks)?;
         let variables = text::GIVEN.map(str::to_owned).into_iter().zip([
             setup.domain.to_owned(),
             setup.admin.to_owned(),

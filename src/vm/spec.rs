@@ -8,10 +8,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::drives::Controller;
 use super::spec_error::SpecError;
 use super::spec_file;
 use super::text::shortened;
-use crate::appliance::Firmware;
+use crate::appliance::{Disks, Firmware};
 use crate::diagnostic::Fault;
 
 /// A test, as its file in `qemu-tests/` says it.
@@ -23,6 +24,12 @@ pub struct TestSpec {
     pub description: String,
     /// Firmwares to run it on; all of the target's if this is `None`.
     pub firmware: Option<BTreeSet<Firmware>>,
+    /// What the target's disks must be joined to; any if this is `None`.
+    pub raid: Option<Disks>,
+    /// What the machine's disks hang on.
+    pub controller: Controller,
+    /// Bytes of the machine's disks, in order; a default for those that are not named.
+    pub disks: Vec<u64>,
     /// For all steps together.
     pub timeout: Duration,
     /// Lines of the console with one of these words are no sign of trouble.
@@ -77,6 +84,12 @@ pub enum Action {
     PowerOn,
     /// Presses the reset button.
     Reset,
+    /// Takes the disk of this number out: from a running machine, so that every access to it fails.
+    PullDisk(usize),
+    /// Puts a disk in, in the place of one that was pulled; a SATA disk only into a machine that is off.
+    PlugDisk(PlugDisk),
+    /// Exchanges the ports of the two disks of a machine that is off.
+    SwapDisks,
     /// Waits.
     Sleep(Duration),
 }
@@ -98,6 +111,15 @@ pub struct Ssh {
     pub save: Option<String>,
     /// Whether to try again until it comes out right.
     pub eventually: bool,
+}
+
+/// A disk to be put in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlugDisk {
+    /// Whose place it takes.
+    pub number: usize,
+    /// A blank one of so many bytes; if this is `None`, the one that was pulled.
+    pub blank: Option<u64>,
 }
 
 /// A GET from outside, and what must come of it.
@@ -223,6 +245,10 @@ impl fmt::Display for Action {
             Self::PowerOff => f.write_str("power-off"),
             Self::PowerOn => f.write_str("power-on"),
             Self::Reset => f.write_str("reset"),
+            Self::PullDisk(number) => write!(f, "pull-disk {number}"),
+            Self::PlugDisk(PlugDisk { number, blank: None }) => write!(f, "plug-disk {number}"),
+            Self::PlugDisk(PlugDisk { number, .. }) => write!(f, "plug-disk {number}, a blank one"),
+            Self::SwapDisks => f.write_str("swap-disks"),
             Self::Sleep(_) => f.write_str("sleep"),
         }
     }

@@ -9,21 +9,31 @@ use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::drives::Controller;
 use super::spec::{
-    Action, CreateRoom, Http, Join, Login, Read, Register, Send, Ssh, Step, TestSpec,
+    Action, CreateRoom, Http, Join, Login, PlugDisk, Read, Register, Send, Ssh, Step, TestSpec,
 };
 use super::text::{self, GIVEN};
-use crate::appliance::Firmware;
+use crate::appliance::{Disks, Firmware};
 use crate::diagnostic::Fault;
 
-const TOP: [&str; 5] = ["description", "firmware", "timeout", "console-may-say", "step"];
+const TOP: [&str; 8] = [
+    "description",
+    "firmware",
+    "raid",
+    "controller",
+    "disks",
+    "timeout",
+    "console-may-say",
+    "step",
+];
 const COMMON: [&str; 2] = ["name", "timeout"];
 const TEST_TIMEOUT: Duration = Duration::from_secs(45 * 60);
 /// TCG on a loaded machine takes five minutes to boot.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// Every action, with the keys that belong to it alone.
-const ACTIONS: [(&str, &[&str]); 17] = [
+const ACTIONS: [(&str, &[&str]); 20] = [
     ("wait-console", &[]),
     ("wait-ssh", &[]),
     (
@@ -43,6 +53,9 @@ const ACTIONS: [(&str, &[&str]); 17] = [
     ("power-off", &[]),
     ("power-on", &[]),
     ("reset", &[]),
+    ("pull-disk", &[]),
+    ("plug-disk", &["blank"]),
+    ("swap-disks", &[]),
     ("sleep", &[]),
 ];
 
@@ -164,6 +177,11 @@ fn saved<'a>(step: &'a Table<'_>, variables: &mut Vec<&'a str>) -> Result<(), Fa
 struct File {
     description: String,
     firmware: Option<Vec<FirmwareName>>,
+    raid: Option<RaidName>,
+    #[serde(default)]
+    controller: Controller,
+    #[serde(default)]
+    disks: Vec<Size>,
     timeout: Option<Length>,
     #[serde(default)]
     console_may_say: Vec<String>,
@@ -175,6 +193,13 @@ struct File {
 enum FirmwareName {
     Bios,
     Uefi,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RaidName {
+    None,
+    Mirror,
 }
 
 #[derive(Deserialize)]
@@ -211,6 +236,10 @@ struct FileStep {
     power_off: Option<Yes>,
     power_on: Option<Yes>,
     reset: Option<Yes>,
+    pull_disk: Option<usize>,
+    plug_disk: Option<usize>,
+    blank: Option<Size>,
+    swap_disks: Option<Yes>,
     sleep: Option<Length>,
 }
 
@@ -224,6 +253,20 @@ impl TryFrom<String> for Length {
     fn try_from(text: String) -> Result<Self, String> {
         let wrong = || format!("'{text}' is no duration: write \"90 s\", \"15 min\", \"1 h\"");
         text::duration(&text).map(Self).ok_or_else(wrong)
+    }
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+struct Size(u64);
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let gib = text.strip_suffix(" GiB").and_then(|number| number.parse::<u64>().ok());
+        let bytes = gib.filter(|gib| *gib > 0).and_then(|gib| gib.checked_mul(1 << 30));
+        bytes.map(Self).ok_or_else(|| format!("'{text}' is no disk's size: write \"24 GiB\""))
     }
 }
 
@@ -254,6 +297,12 @@ pub(super) fn read(name: String, text: &str) -> Result<TestSpec, Fault> {
         name,
         description: file.description,
         firmware,
+        raid: file.raid.map(|name| match name {
+            RaidName::None => Disks::Single,
+            RaidName::Mirror => Disks::Mirror,
+        }),
+        controller: file.controller,
+        disks: file.disks.iter().map(|size| size.0).collect(),
         timeout: file.timeout.map_or(TEST_TIMEOUT, |length| length.0),
         console_may_say: file.console_may_say,
         steps,
@@ -287,6 +336,8 @@ impl FileStep {
             save_json: self.save_json,
             eventually,
         };
+        let blank = self.blank.map(|size| size.0);
+        let plug = |number| Action::PlugDisk(PlugDisk { number, blank });
         let is = |action| move |Yes| action;
         self.wait_console
             .map(Action::WaitConsole)
@@ -305,6 +356,9 @@ impl FileStep {
             .or(self.power_off.map(is(Action::PowerOff)))
             .or(self.power_on.map(is(Action::PowerOn)))
             .or(self.reset.map(is(Action::Reset)))
+            .or(self.pull_disk.map(Action::PullDisk))
+            .or(self.plug_disk.map(plug))
+            .or(self.swap_disks.map(is(Action::SwapDisks)))
             .or(self.sleep.map(|length| Action::Sleep(length.0)))
             .expect("check() saw that there is an action")
     }

@@ -37,6 +37,9 @@ impl Run<'_> {
             Action::PowerOff => self.power_off(),
             Action::PowerOn => self.switch_on(),
             Action::Reset => self.reset(),
+            Action::PullDisk(number) => self.pull_disk(*number),
+            Action::PlugDisk(plug) => self.plug_disk(*plug),
+            Action::SwapDisks => self.swap_disks(),
             Action::Sleep(length) => self.pause(*length),
         }
     }

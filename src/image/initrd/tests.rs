@@ -47,15 +47,22 @@ fn sample() -> (tempfile::TempDir, Store, Tree) {
         add(&mut tree, pack, &format!("{MODULES}/modules.alias"), b"alias crypto-x crc\n");
         add(&mut tree, pack, &format!("{MODULES}/modules.builtin"), b"");
         add(&mut tree, pack, "usr/bin/busybox", b"busybox");
+        for (_, path) in MDADM {
+            add(&mut tree, pack, path, path.as_bytes());
+        }
         Ok::<_, StoreError>(tree)
     });
     (dir, store, tree.expect("tree"))
 }
 
+fn planned(store: &Store, tree: &Tree, disks: Disks, epoch: i64) -> Result<Plan, ImageError> {
+    Plan::new(store, &Sources { root: tree, tools: tree, disks }, "6.1", epoch)
+}
+
 #[test]
 fn modules_are_plain_and_in_loading_order() {
     let (_dir, store, tree) = sample();
-    let plan = Plan::new(&store, &tree, "6.1", &tree, 0).expect("plan");
+    let plan = planned(&store, &tree, Disks::Single, 0).expect("plan");
     let packed = plan.build(&store).expect("builds");
     let cpio = zstd::decode_all(&packed[..]).expect("zstd");
     let text = String::from_utf8_lossy(&cpio);
@@ -66,14 +73,31 @@ fn modules_are_plain_and_in_loading_order() {
 }
 
 #[test]
+fn only_a_mirror_takes_mdadm() {
+    let (_dir, store, tree) = sample();
+    for (disks, there) in [(Disks::Single, false), (Disks::Mirror, true)] {
+        let packed = planned(&store, &tree, disks, 0).and_then(|plan| plan.build(&store));
+        let cpio = zstd::decode_all(&packed.expect("builds")[..]).expect("zstd");
+        let text = String::from_utf8_lossy(&cpio);
+        for (name, contents) in MDADM {
+            assert_eq!(text.contains(&format!("{name}\0")), there, "{name}");
+            assert_eq!(text.contains(contents), there, "{contents}");
+        }
+    }
+}
+
+#[test]
 fn the_key_changes_with_any_input() {
     let (_dir, store, tree) = sample();
-    let key = |tree: &Tree, epoch| Plan::new(&store, tree, "6.1", tree, epoch).expect("plan").key();
+    let key = |tree: &Tree, epoch| planned(&store, tree, Disks::Mirror, epoch).expect("plan").key();
     assert_eq!(key(&tree, 0), key(&tree, 0));
     assert_ne!(key(&tree, 0), key(&tree, 1));
     let mut other = tree.clone();
     let jbd2 = other.get(&format!("{MODULES}/k/jbd2.ko")).expect("jbd2").node.clone();
-    other.get_mut("usr/bin/busybox").expect("busybox").node = jbd2;
+    other.get_mut("usr/bin/busybox").expect("busybox").node = jbd2.clone();
+    assert_ne!(key(&tree, 0), key(&other, 0));
+    let mut other = tree.clone();
+    other.get_mut("usr/sbin/mdadm").expect("mdadm").node = jbd2;
     assert_ne!(key(&tree, 0), key(&other, 0));
 }
 
@@ -81,15 +105,17 @@ fn the_key_changes_with_any_input() {
 fn what_is_missing_is_named() {
     let (_dir, store, tree) = sample();
     let plan =
-        |tree: &Tree| Plan::new(&store, tree, "6.1", tree, 0).expect_err("missing").to_string();
+        |tree: &Tree| planned(&store, tree, Disks::Mirror, 0).expect_err("missing").to_string();
     for path in ["k/ahci.ko", "modules.alias"] {
         let mut less = tree.clone();
         less.remove(&format!("{MODULES}/{path}"));
         assert!(plan(&less).contains(path), "{path}");
     }
-    let mut less = tree.clone();
-    less.remove("usr/bin/busybox");
-    assert!(plan(&less).contains("busybox"));
+    for path in ["usr/bin/busybox", "usr/sbin/mdadm", "usr/lib/x86_64-linux-gnu/libcap.so.2"] {
+        let mut less = tree.clone();
+        less.remove(path);
+        assert!(plan(&less).contains(path), "{path}");
+    }
 }
 
 #[test]

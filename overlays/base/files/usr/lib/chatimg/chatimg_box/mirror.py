@@ -1,0 +1,181 @@
+"""What is done with the mirror as a whole: find the good disk, take legs in, wait for them, grow it."""
+
+import time
+from collections.abc import Callable
+
+from . import bootcode, disks, legs, md, system, text
+from .disks import Disk
+from .legs import Leg
+from .md import Array
+from .system import Trouble
+
+STATE = "/state"
+GROW_FROM = 1 << 30  # bytes; less is not worth it
+PARTITIONS = {"root-a": 4, "root-b": 5, "data": 6}
+BLANK = b"CHATIMG-BLANK-DATA-1\n"
+DATA_OFFSET = 1 << 20  # where a leg's data begin
+PATIENCE = 15.0  # seconds for the kernel to begin a rebuild
+
+
+def complete(arrays: list[Array]) -> set[str]:
+    """Names of the disks that every array has whole."""
+    found: set[str] | None = None
+    for array in arrays:
+        have = {disks.disk_of(one.partition) for one in array.members if one.in_sync}
+        found = have if found is None else found & have
+    return found or set()
+
+
+def leg_of(known: list[Leg], disk: Disk) -> Leg | None:
+    """Which leg a disk is by its table, if any."""
+    try:
+        guid = disks.table(disk).guid
+    except Trouble:
+        return None
+    return next((leg for leg in known if leg.guid == guid), None)
+
+
+def forget_lost(array: Array) -> None:
+    """Takes members off the list that failed or are gone."""
+    for what in ("failed", "detached"):
+        # Nothing to remove is no failure of ours.
+        system.output("mdadm", "--manage", array.device, "--remove", what)
+
+
+def mark_blank(device: str, start: int = 0) -> None:
+    """Marks a data partition that begins at `start` as one without data, as the image's are (src/image/layout.rs): the
+    initrd then leaves the disk out."""
+    bootcode.write_device(device, BLANK.ljust(legs.SECTOR, b"\0"), start + DATA_OFFSET)
+
+
+def blank_data(partition: str) -> None:
+    """Makes an old leg of the data a blank partition."""
+    mark_blank(partition)
+    system.run("wipefs", "--all", "--quiet", partition)
+
+
+def add(array: Array, partition: str) -> None:
+    """Gives a blank partition to an array, which fills it."""
+    system.run("wipefs", "--all", "--quiet", partition)
+    system.run("mdadm", "--manage", array.device, "--add", partition)
+
+
+def of_this_box(all_disks: list[Disk], arrays: list[Array]) -> list[Disk]:
+    """Disks with this box's data. All boxes of an appliance have the same root arrays, but each has its own data."""
+    uuids = {one.uuid for one in arrays if one.name == "data"}
+    return [
+        disk
+        for disk in all_disks
+        if md.plain_uuid(md.examined(disk.partitions.get(legs.DATA, "")).get("MD_UUID", "-")) in uuids
+    ]
+
+
+def stale(array: Array, all_disks: list[Disk]) -> list[str]:
+    """Partitions that were legs of this array and are not any more: a disk that was away."""
+    members = {one.partition for one in array.members}
+    names = [name for disk in all_disks for name in disk.partitions.values() if name not in members]
+    return [name for name in names if md.plain_uuid(md.examined(name).get("MD_UUID", "")) == array.uuid]
+
+
+def events(partition: str) -> int:
+    """How often the array was changed, as a leg's superblock knows."""
+    count = md.examined(partition).get("MD_EVENTS", "0")
+    return int(count) if count.isdecimal() else 0
+
+
+def progress_line(array: Array) -> str:
+    """How far a rebuild is."""
+    if not array.total:
+        return f"{array.name}: waiting for its turn"
+    percent = 100 * array.done / array.total
+    left = array.seconds_left()
+    speed = f" at {text.size(array.speed * 1024)}/s" if array.speed else ""
+    when = f", {text.duration(left)} left" if left is not None else ""
+    return f"{array.name}: {percent:.1f} %{speed}{when}"
+
+
+def wait(array: Array, show: Callable[[str], None], pause: float = 1.0) -> Array:
+    """Waits until the array is whole, and shows how it gets on."""
+    quiet_since = time.monotonic()
+    while True:
+        array = md.again(array)
+        if array.busy:
+            quiet_since = time.monotonic()
+            show(progress_line(array))
+        elif array.degraded == 0:
+            show(f"{array.name}: whole")
+            return array
+        elif time.monotonic() - quiet_since > PATIENCE:
+            raise Trouble(
+                f"{array.name} is not being rebuilt: the new disk may be faulty. See `journalctl -k`, "
+                "take another disk, and run the command again"
+            )
+        time.sleep(pause)
+
+
+def room(array: Array) -> int:
+    """Bytes by which the array may grow: what its smallest partition has more than it uses."""
+    spare = []
+    for one in array.members:
+        sectors = system.number(disks.SYS / disks.disk_of(one.partition) / one.partition / "size")
+        spare.append((sectors - one.offset) * 512 - array.component * 1024)
+    return max(0, min(spare, default=0))
+
+
+def grow(arrays: list[Array]) -> str:
+    """Grows the data array and its file system if both disks have room. Says what was done."""
+    data = next((one for one in arrays if one.name == "data"), None)
+    if data is None or data.degraded or data.action != "idle" or room(data) < GROW_FROM:
+        return ""
+    system.run("mdadm", "--grow", data.device, "--size=max")
+    system.run("xfs_growfs", "-d", STATE)
+    return f"the data partition has grown to {text.size(md.again(data).component * 1024)}"
+
+
+def finish(arrays: list[Array], came_back: frozenset[str] = frozenset()) -> list[str]:
+    """Makes both disks start the box once both have the root slots, and grows the data. Says what was done.
+
+    `came_back` are disks that were away, whose boot files are not to be believed.
+    """
+    said = []
+    names = sorted(complete([one for one in arrays if one.name != "data"]), key=lambda name: (name in came_back, name))
+    if len(names) == 2:
+        known = legs.load()
+        good, other = in_order(names)
+        leg = leg_of(known, other)
+        if leg and bootcode.refresh(good, other, leg.esp_serial):
+            said.append(f"{other.device} starts the box again")
+    grown = grow(arrays)
+    return said + [grown] if grown else said
+
+
+def in_order(names: list[str]) -> tuple[Disk, Disk]:
+    """The disk whose boot files are to be believed, and the other one."""
+    first, second = (disks.disk(name) for name in names)
+    if generation(second) > generation(first):
+        first, second = second, first
+    return first, second
+
+
+def generation(disk: Disk) -> int:
+    """The counter in a disk's boot state; -1 if it has none."""
+    count = boot_state(disk).get("gen", "")
+    return int(count) if count.isdecimal() else -1
+
+
+def boot_state(disk: Disk) -> dict[str, str]:
+    """A disk's copy of the boot state (partition 3); empty if there is none."""
+    try:
+        block = bootcode.read_device(disk.partition(bootcode.BOOT_STATE), 0, bootcode.BLOCK)
+    except (Trouble, OSError):
+        return {}
+    if not block.startswith(bootcode.SIGNATURE):
+        return {}
+    return md.parse_export(block.decode("ascii", errors="replace"))
+
+
+def slot_image(array: Array) -> str:
+    """The id of the image that a root slot should hold: `none` while it holds none."""
+    names = sorted({disks.disk_of(one.partition) for one in array.members})
+    found = max((disks.disk(name) for name in names), key=generation, default=None)
+    return boot_state(found).get(array.name.removeprefix("root-"), "") if found else ""

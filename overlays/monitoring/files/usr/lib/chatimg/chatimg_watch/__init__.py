@@ -1,0 +1,1 @@
+"""What watches the box and tells its administrator."""

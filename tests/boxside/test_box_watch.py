@@ -1,0 +1,306 @@
+"""Alerts, the monthly check, memory errors, SMART: everything that decides without the box."""
+
+import email
+import http.server
+import json
+import socket
+import tempfile
+import threading
+import sys
+import unittest
+from pathlib import Path
+
+OVERLAYS = Path(__file__).resolve().parents[2] / "overlays"
+sys.dont_write_bytecode = True
+sys.path[:0] = [str(OVERLAYS / name / "files/usr/lib/chatimg") for name in ("base", "monitoring")]
+
+from chatimg_box import health, md, smart, text  # noqa: E402
+from chatimg_watch import deliver, memory, scrub, spool  # noqa: E402
+from chatimg_watch.spool import Alert, Spool, Told  # noqa: E402
+
+HOUR = 3600
+
+
+def alert(key="k", at=1e9, subject="a disk failed"):
+    return Alert(subject, "It failed.\nWhat to do: replace it.", key, "critical", at)
+
+
+class Spooling(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.spool = Spool(Path(folder.name))
+
+    def test_a_flapping_disk_is_told_once_and_counted(self):
+        self.assertTrue(self.spool.add(alert()))
+        for second in range(1, 1000):
+            self.assertFalse(self.spool.add(alert(at=1e9 + second)))
+        self.assertTrue(self.spool.add(alert(at=1e9 + spool.QUIET)))
+        first, second = self.spool.all()
+        self.assertNotIn("more times", first.body)
+        self.assertIn("999 more times", second.body)
+
+    def test_what_was_settled_is_news_when_it_comes_again(self):
+        self.spool.add(alert("mirror/failed/sda"))
+        self.assertTrue(self.spool.add(alert("mirror/whole", 1e9 + 60), clears="mirror/"))
+        self.assertTrue(self.spool.add(alert("mirror/failed/sda", 1e9 + 120)))
+
+    def test_many_matters_are_bounded_by_the_hour_and_in_all(self):
+        told = [self.spool.add(alert(str(n))) for n in range(50)]
+        self.assertEqual(told.count(True), spool.PER_HOUR)
+        self.assertTrue(self.spool.add(alert("later", 1e9 + HOUR)))
+        self.assertIn("30 other alerts were held back", self.spool.all()[-1].body)
+        self.assertFalse(Told().admits("k", 1e9, spool.LIMIT))
+
+    def test_a_clock_that_was_set_back_silences_nothing(self):
+        self.spool.add(alert(at=2e9))
+        self.assertTrue(self.spool.add(alert(at=1e9)))
+        late = alert()
+        late.put_off(2e9, "no")
+        self.assertFalse(late.waits(1e9))
+
+    def test_tries_come_later_each_time(self):
+        one = alert()
+        pauses = []
+        for _ in range(12):
+            one.put_off(1e9, "no network")
+            pauses.append(one.due - 1e9)
+        self.assertEqual(pauses[:3], [60, 120, 240])
+        self.assertEqual(pauses[-1], spool.LONGEST_PAUSE)
+        self.assertTrue(one.waits(1e9))
+
+    def test_old_ones_go_and_damaged_ones_do_no_harm(self):
+        self.spool.add(alert(at=0))
+        (self.spool.waiting / "0-0.json").write_text("{")
+        (self.spool.folder / "told.json").write_text("[]")
+        self.spool.expire(1e9)
+        self.assertEqual(len(self.spool.all()), 1)
+        self.spool.expire(1e9 + spool.KEEP + 1)
+        self.assertEqual(self.spool.names(), [])
+        self.assertTrue(self.spool.add(alert()))
+
+    def test_the_folder_is_for_root_alone(self):
+        self.assertEqual(self.spool.waiting.stat().st_mode & 0o777, 0o700)
+
+
+class Settings(unittest.TestCase):
+    def load(self, settings, **secrets):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "secrets").mkdir()
+            (folder / "settings.json").write_text(settings if isinstance(settings, str) else json.dumps(settings))
+            for key, value in secrets.items():
+                (folder / "secrets" / key.replace("_", "-")).write_text(value + "\n")
+            return deliver.load(folder)
+
+    def test_none_at_all(self):
+        ways = deliver.load(Path("/nonexistent"))
+        self.assertEqual((ways.names, ways.faults), ([], ()))
+
+    def test_both_ways(self):
+        settings = {"hostname": "box", "alerts": {"mail-to": ["me@example.org"]}}
+        settings["mail"] = {"host": "mx.example.org", "from": "box@example.org", "user": "u"}
+        ways = self.load(settings, smtp_password="secret", alerts_webhook="https://example.org/hook")
+        self.assertEqual((ways.hostname, ways.names), ("box", ["webhook", "mail"]))
+        self.assertEqual((ways.mail.port, ways.mail.tls, ways.mail.password), (587, "starttls", "secret"))
+        flat = {"hostname": "box", "alerts.mail-to": "me@example.org", "mail.host": "mx", "mail.tls": "tls"}
+        self.assertEqual(self.load(flat).mail.port, 465)
+
+    def test_what_is_wrong_is_said(self):
+        to = {"alerts": {"mail-to": ["me@example.org"]}}
+        for settings, words in [
+            ("{", "cannot be read"),
+            ("[]", "no settings"),
+            (to, "no mail.host"),
+            (to | {"mail": {"host": "mx", "tls": "maybe"}}, "maybe"),
+            (to | {"mail": {"host": "mx", "tls": "none"}}, "none"),
+        ]:
+            ways = self.load(settings)
+            self.assertIn(words, ways.faults[0])
+            self.assertEqual(ways.names, [])
+
+
+class Sending(unittest.TestCase):
+    def hook(self, status):
+        got = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(status)
+                self.send_header("Location", "http://127.0.0.1:1/elsewhere")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_args):
+                pass
+
+        server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return deliver.Ways("box", f"http://127.0.0.1:{server.server_port}/hook/secret-token"), got
+
+    def test_a_webhook_gets_text_and_fields(self):
+        ways, got = self.hook(200)
+        deliver.send("webhook", ways, alert())
+        self.assertEqual(got[0]["text"], "[box] a disk failed\nIt failed.\nWhat to do: replace it.")
+        self.assertEqual((got[0]["host"], got[0]["level"]), ("box", "critical"))
+
+    def test_refusals_and_redirects_are_failures_that_tell_no_secret(self):
+        for status in (302, 403, 500):
+            ways, _ = self.hook(status)
+            with self.assertRaisesRegex(deliver.NotSent, str(status)) as raised:
+                deliver.send("webhook", ways, alert())
+            self.assertNotIn("secret-token", str(raised.exception))
+
+    def test_a_webhook_without_tls_is_refused(self):
+        with self.assertRaisesRegex(deliver.NotSent, "https"):
+            deliver.send("webhook", deliver.Ways("box", "http://example.org/x"), alert())
+
+    def mail(self, answers):
+        """A server for one mail that says these answers; gives back what it is told."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        heard = []
+
+        def serve():
+            connection, _ = listener.accept()
+            with connection, connection.makefile("rb") as lines:
+                connection.sendall(answers["hello"])
+                inside = False
+                for line in lines:
+                    heard.append(line)
+                    word = line[:4].strip().upper()
+                    if inside and line != b".\r\n":
+                        continue
+                    inside = word == b"DATA"
+                    connection.sendall(answers.get(word.decode(), b"250 fine\r\n"))
+                    if word == b"QUIT":
+                        return
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        self.addCleanup(thread.join, 5)
+        port = listener.getsockname()[1]
+        to = ("me@example.org", "you@example.org")
+        return deliver.Ways("box", mail=deliver.Mail("127.0.0.1", port, "box@example.org", to, "", "", "none")), heard
+
+    def test_mail_arrives_whole(self):
+        ways, heard = self.mail({"hello": b"220 hi\r\n", "DATA": b"354 go\r\n"})
+        deliver.send("mail", ways, alert(subject="two\nlines: ü"))
+        self.assertIn(b"rcpt TO:<you@example.org>\r\n", heard)
+        data = b"".join(heard).partition(b"data\r\n")[2]
+        mail = email.message_from_bytes(data, policy=email.policy.default)
+        self.assertEqual(mail["Subject"], "[box] two lines: ü")
+        self.assertEqual(mail["Auto-Submitted"], "auto-generated")
+        self.assertIn("replace it", mail.get_content())
+
+    def test_mail_that_is_refused_is_a_failure_in_the_server_s_words(self):
+        ways, _ = self.mail({"hello": b"220 hi\r\n", "MAIL": b"550 go away\r\n"})
+        with self.assertRaisesRegex(deliver.NotSent, "go away"):
+            deliver.send("mail", ways, alert())
+
+
+class Checks(unittest.TestCase):
+    def test_the_first_check_of_the_data_is_a_repair(self):
+        record = scrub.Record()
+        self.assertTrue(record.due(1e9))
+        record.start("data")
+        self.assertEqual(record.action, "repair")
+        record.mismatches = 4096
+        record.finish(1e9)
+        self.assertEqual((record.repaired, record.last_mismatches, record.action), (True, 4096, ""))
+        self.assertFalse(record.due(1e9 + 27 * 86400))
+        self.assertTrue(record.due(1e9 + 28 * 86400))
+        record.start("data")
+        self.assertEqual(record.action, "check")
+        other = scrub.Record()
+        other.start("root-a")
+        self.assertEqual(other.action, "check")
+
+    def test_one_that_was_cut_short_goes_on(self):
+        record = scrub.Record()
+        record.start("root-a")
+        record.position = 5000
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "scrub.json"
+            spool.write(path, scrub.to_json({"uuid": record}))
+            again = scrub.load(path)["uuid"]
+            path.write_text('{"uuid": 3}')
+            self.assertEqual(scrub.load(path), {})
+        self.assertTrue(again.due(1e9))
+        self.assertEqual((again.action, again.position), ("check", 5000))
+
+    def test_a_mirror_in_need_is_left_alone(self):
+        def array(degraded, action):
+            return md.Array("data", "md6", "", 2, degraded, action, 0, 0, 0, 1, 0, "")
+
+        self.assertEqual(scrub.skip(array(0, "idle")), "")
+        self.assertIn("lacks", scrub.skip(array(1, "idle")))
+        self.assertIn("resync", scrub.skip(array(0, "resync")))
+
+    def test_only_root_slots_with_an_image_are_alerted(self):
+        self.assertTrue(scrub.alerted("root-a", "0123"))
+        self.assertFalse(scrub.alerted("root-b", "none"))
+        self.assertFalse(scrub.alerted("data", "0123"))
+
+
+class Memory(unittest.TestCase):
+    def test_counters_are_added_up_over_boots(self):
+        state = memory.State()
+        self.assertEqual(state.update({"mc0/ce": 5, "mc0/ue": 0}, "boot1", "d1"), memory.New(5, 0))
+        self.assertEqual(state.update({"mc0/ce": 7, "mc0/ue": 0}, "boot1", "d1"), memory.New(2, 0))
+        self.assertEqual(state.update({"mc0/ce": 1, "mc0/ue": 2}, "boot2", "d2"), memory.New(1, 2))
+        self.assertEqual((state.corrected, state.uncorrected, state.days), (8, 2, {"d1": 7, "d2": 1}))
+        self.assertEqual(state.today(), 1)
+
+    def test_controllers_are_read(self):
+        with tempfile.TemporaryDirectory() as folder:
+            here = Path(folder) / "mc0"
+            here.mkdir()
+            (here / "ce_count").write_text("3\n")
+            (here / "ue_count").write_text("0\n")
+            self.assertEqual(memory.counters(Path(folder)), {"mc0/ce": 3, "mc0/ue": 0})
+        self.assertEqual(memory.counters(Path("/nonexistent")), {})
+
+
+class Smart(unittest.TestCase):
+    def test_answers(self):
+        table = [{"id": 197, "raw": {"value": 8}}, {"id": 198, "raw": {"value": 2}}, {"id": 5, "raw": {"value": 9}}]
+        answer = {"smart_status": {"passed": False}, "temperature": {"current": 61}, "power_on_time": {"hours": 7}}
+        answer["ata_smart_attributes"] = {"table": table}
+        self.assertEqual(smart.parse(json.dumps(answer)), smart.Smart("failing", 61, 7, 8))
+        nvme = {"smart_status": {"passed": True}, "nvme_smart_health_information_log": {"media_errors": 0}}
+        self.assertEqual(smart.parse(json.dumps(nvme)), smart.Smart("good", None, None, 0))
+        for nothing in ("", "{}"):
+            self.assertEqual(smart.parse(nothing).health, "unknown")
+
+
+class Words(unittest.TestCase):
+    def test_numbers(self):
+        for count, words in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (4_000_787_030_016, "4.0 TB"),
+            (123_456_789, "123 MB"),
+        ]:
+            self.assertEqual(text.size(count), words)
+        for seconds, words in [(0, "0 s"), (61, "1 min 1 s"), (90061, "1 d 1 h"), (86405, "1 d 5 s")]:
+            self.assertEqual(text.duration(seconds), words)
+
+    def test_a_status_says_what_to_do(self):
+        good, bad = health.Section("image", ["one"], {"a": 1}), health.Section("disks", ["two", "three"], [])
+        self.assertTrue(health.as_text([good]).endswith("All is well."))
+        bad.problem("it is hot", "cool it")
+        shown = health.as_text([good, bad])
+        self.assertIn("image  one\ndisks  two\n       three\n", shown)
+        self.assertIn("PROBLEM: it is hot\n  do: cool it\n", shown)
+        data = health.as_json([good, bad])
+        self.assertFalse(data["healthy"])
+        self.assertEqual(data["sections"]["image"], {"a": 1})
+
+
+if __name__ == "__main__":
+    unittest.main()
