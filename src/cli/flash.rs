@@ -7,6 +7,7 @@ use indicatif::HumanBytes;
 
 use super::CommandError;
 use super::context::Context;
+use super::host;
 use crate::deliver::device::{Disk, Machine, Need};
 use crate::deliver::flash::{self, Event, FlashError, FlashSpec, Source, Step, Target};
 use crate::image;
@@ -27,12 +28,17 @@ pub struct Args {
     /// Erase the disk with this serial number without asking; once for each disk
     #[arg(long, value_name = "SERIAL", requires = "disk")]
     yes_erase: Vec<String>,
+    /// What is set for this box alone: its name, network, keys and secrets
+    #[arg(long, value_name = "host.toml")]
+    host: Option<PathBuf>,
     /// Take this image instead of the newest: its id, or its folder
     #[arg(long, value_name = "ID|DIR")]
     image: Option<PathBuf>,
 }
 
 pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
+    let settings = args.host.as_deref().map(|file| host::load(file, context.ui)).transpose()?;
+    let settings = settings.map(|settings| settings.encode());
     let machine = Machine::default();
     let source = source(args, context);
     if args.disk.is_empty() && args.image_file.is_empty() {
@@ -47,9 +53,7 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
         true => args.image_file.iter().cloned().map(Target::File).collect(),
         false => disks(args, &machine, &source, context)?,
     };
-    // Host settings (`--host host.toml`) go here, encoded.
-    let settings = None;
-    let spec = FlashSpec { source: &source, targets: &targets, settings };
+    let spec = FlashSpec { source: &source, targets: &targets, settings: settings.as_deref() };
     flash::check(&spec)?;
     confirm(args, &machine, &targets, context)?;
     put(&machine, &spec, context)?;

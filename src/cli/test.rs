@@ -9,8 +9,11 @@ use std::time::Duration;
 use super::CommandError;
 use super::context::Context;
 use crate::appliance::{Firmware, Plan, Protocol, Value};
+use crate::deliver::device::Machine;
+use crate::deliver::flash::{self, FlashSpec, Source, Target};
 use crate::diagnostic::nearest;
-use crate::image;
+use crate::host::Settings;
+use crate::image::{self, BuiltImage};
 use crate::lock::Group;
 use crate::pipeline::BuildError;
 use crate::ui::Phases;
@@ -66,6 +69,7 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     context.ui.say(format!("testing image {}", image.id));
     let work = context.images().join(".tests");
     let _lock = only_one(&work)?;
+    let images = image.disks();
     let (mut ran, mut failed) = (0, 0);
     let said = Said::default();
     for test in &tests {
@@ -81,8 +85,10 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
         for firmware in firmwares(test, &plan, args.firmware) {
             ran += 1;
             let name = format!("{}-{}", test.name, firmware.name());
+            let work = work.join(&name);
+            let flashed = test.flash.then(|| flashed(&image, test, &work)).transpose()?;
             let setup = Setup {
-                disks: &image.disks(),
+                disks: flashed.as_deref().unwrap_or(&images),
                 tools: &tools,
                 target: &plan.target,
                 domain: &plan.domain,
@@ -90,10 +96,14 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
                 ssh_port: ssh_port(&plan)?,
                 ports: &tcp_ports(&plan),
                 firmware,
-                work: &work.join(&name),
+                work: &work,
             };
             match with_patience(context, &said, test, &setup) {
-                Ok(report) => context.ui.say(passed(&name, &report)),
+                Ok(report) => {
+                    // After a failure they stay, for a look at them.
+                    flashed.iter().flatten().try_for_each(fs::remove_file)?;
+                    context.ui.say(passed(&name, &report));
+                }
                 Err(error) if crate::interrupt::requested() => return Err(error.into()),
                 Err(error) => {
                     failed += 1;
@@ -108,6 +118,28 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
         1 => Err("one test failed".into()),
         _ => Err(format!("{failed} tests failed").into()),
     }
+}
+
+/// Flashes the image, with the test's host settings, to files in the test's folder.
+fn flashed(
+    image: &BuiltImage,
+    test: &TestSpec,
+    work: &Path,
+) -> Result<Vec<PathBuf>, CommandError> {
+    // What a test sets is no secret: it lies in the project.
+    let settings = test.host.as_deref().map(Settings::load_open).transpose()?;
+    let settings = settings.map(|settings| settings.encode());
+    fs::create_dir_all(work)?;
+    let files: Vec<_> =
+        (1..=image.disks().len()).map(|number| work.join(format!("flashed-{number}.img"))).collect();
+    for file in files.iter().filter(|file| file.exists()) {
+        fs::remove_file(file)?;
+    }
+    let source = Source::open(&image.dir)?;
+    let targets: Vec<_> = files.iter().cloned().map(Target::File).collect();
+    let spec = FlashSpec { source: &source, targets: &targets, settings: settings.as_deref() };
+    flash::flash(&Machine::default(), &spec, &|_| ())?;
+    Ok(files)
 }
 
 /// Runs a test; anew, if QEMU itself crashed.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -26,6 +26,10 @@ pub struct TestSpec {
     pub firmware: Option<BTreeSet<Firmware>>,
     /// What the target's disks must be joined to; any if this is `None`.
     pub raid: Option<Disks>,
+    /// Whether the disks are flashed, instead of being the image's own files.
+    pub flash: bool,
+    /// Host settings to flash with.
+    pub host: Option<PathBuf>,
     /// What the machine's disks hang on.
     pub controller: Controller,
     /// Bytes of the machine's disks, in order; a default for those that are not named.
@@ -261,7 +265,10 @@ impl fmt::Display for Action {
 pub fn load_test(path: &Path) -> Result<TestSpec, SpecError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| SpecError::Read { path: path.to_owned(), source })?;
-    parse(path, &text)
+    let mut test = parse(path, &text)?;
+    // It lies beside the test.
+    test.host = test.host.map(|host| path.with_file_name("").join(host));
+    Ok(test)
 }
 
 /// Reads the test that is `text`; `path` gives its name.

@@ -2,6 +2,7 @@
 //! place), then the types of their values (checked by serde).
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -17,10 +18,12 @@ use super::text::{self, GIVEN};
 use crate::appliance::{Disks, Firmware};
 use crate::diagnostic::Fault;
 
-const TOP: [&str; 8] = [
+const TOP: [&str; 10] = [
     "description",
     "firmware",
     "raid",
+    "flash",
+    "host",
     "controller",
     "disks",
     "timeout",
@@ -179,6 +182,9 @@ struct File {
     firmware: Option<Vec<FirmwareName>>,
     raid: Option<RaidName>,
     #[serde(default)]
+    flash: bool,
+    host: Option<PathBuf>,
+    #[serde(default)]
     controller: Controller,
     #[serde(default)]
     disks: Vec<Size>,
@@ -301,6 +307,8 @@ pub(super) fn read(name: String, text: &str) -> Result<TestSpec, Fault> {
             RaidName::None => Disks::Single,
             RaidName::Mirror => Disks::Mirror,
         }),
+        flash: file.flash || file.host.is_some(),
+        host: file.host,
         controller: file.controller,
         disks: file.disks.iter().map(|size| size.0).collect(),
         timeout: file.timeout.map_or(TEST_TIMEOUT, |length| length.0),
