@@ -10,6 +10,7 @@ pub mod debian;
 pub mod diagnostic;
 pub mod digest;
 pub mod fetch;
+pub mod host;
 pub mod image;
 pub mod interrupt;
 pub mod lock;
