@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// Longer lines are cut around what is wrong.
 const MAX_WIDTH: usize = 96;
+/// Stands for what nobody else may see.
+pub const HIDDEN: &str = "***";
 /// What is shown before the place where a long line is wrong.
 const BEFORE: usize = 32;
 
@@ -69,21 +71,48 @@ impl Fault {
 
     /// Finds the place in `text`, the contents of `path`.
     pub fn at(self, path: &Path, text: &str) -> Diagnostic {
+        self.at_hiding(path, text, &[])
+    }
+
+    /// The same, showing [`HIDDEN`] instead of what is in `hidden`: sorted, no two of them overlapping.
+    pub fn at_hiding(self, path: &Path, text: &str, hidden: &[Range<usize>]) -> Diagnostic {
         let start = text.floor_char_boundary(self.span.start.min(text.len()));
         let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
         let source_line = text[line_start..].lines().next().unwrap_or_default();
         let line_end = line_start + source_line.len();
         let end = text.floor_char_boundary(self.span.end.min(line_end));
+        let shown = shown(text, line_start..line_end, hidden);
+        // How much is shown of what comes before a place.
+        let place = |at| shown.iter().take_while(|(from, _)| *from < at).count();
+        let cover = hidden.iter().find(|hidden| hidden.contains(&start));
+        let before = place(cover.map_or(start, |hidden| hidden.start.max(line_start)));
         Diagnostic {
             path: path.to_owned(),
             line: text[..line_start].matches('\n').count() + 1,
             column: text[line_start..start].chars().count() + 1,
             message: self.message,
             hint: self.hint.unwrap_or_default(),
-            text: source_line.to_owned(),
-            width: text.get(start..end).map_or(1, |marked| marked.chars().count().max(1)),
+            text: shown.iter().map(|(_, c)| c).collect(),
+            before,
+            width: place(end).saturating_sub(before).max(1),
         }
     }
+}
+
+/// The characters of a line to show, each with the place in `text` that it comes from.
+fn shown(text: &str, line: Range<usize>, hidden: &[Range<usize>]) -> Vec<(usize, char)> {
+    let mut shown = Vec::new();
+    let mut at = line.start;
+    let here = hidden.iter().filter(|hidden| hidden.end > line.start && hidden.start < line.end);
+    for secret in here {
+        let visible = text.get(at..secret.start).unwrap_or_default();
+        shown.extend(visible.char_indices().map(|(offset, c)| (at + offset, c)));
+        shown.extend(HIDDEN.chars().map(|c| (secret.start.max(line.start), c)));
+        at = secret.end;
+    }
+    let rest = text.get(at..line.end).unwrap_or_default();
+    shown.extend(rest.char_indices().map(|(offset, c)| (at + offset, c)));
+    shown
 }
 
 /// Something wrong at one place of a file. Shown as
@@ -106,8 +135,10 @@ pub struct Diagnostic {
     message: String,
     /// What to do about it; may be empty.
     hint: String,
-    /// The whole line.
+    /// The whole line, as it may be shown.
     text: String,
+    /// Characters of it before the carets.
+    before: usize,
     /// Characters that the carets stand under, on this line; at least 1.
     width: usize,
 }
@@ -117,7 +148,7 @@ impl Diagnostic {
     fn window(&self) -> (String, usize, usize) {
         let plain = |c: char| if c.is_control() { ' ' } else { c };
         let chars: Vec<char> = self.text.chars().map(plain).collect();
-        let before = self.column - 1;
+        let before = self.before;
         if chars.len() <= MAX_WIDTH {
             return (chars.into_iter().collect(), before, self.width);
         }
@@ -179,6 +210,29 @@ mod tests {
             assert!(shown.contains('^'), "{shown}");
         }
         assert!(Fault::new(0..0, "empty").at(Path::new("x"), "").to_string().contains("x:1:1"));
+    }
+
+    #[test]
+    fn what_is_hidden_is_not_shown() {
+        let text = "a = \"geheim\", b = 1\n";
+        let hidden = std::slice::from_ref(&(4..12));
+        for (span, carets) in
+            [(14..15, "         ^"), (4..12, "    ^^^"), (6..8, "    ^^^"), (0..1, "^")]
+        {
+            let fault = Fault::new(span, "bad").at_hiding(Path::new("x"), text, hidden);
+            let expected = format!("\n  1 | a = ***, b = 1\n    | {carets}");
+            assert!(fault.to_string().ends_with(&expected), "{fault}{expected}");
+        }
+        let lines = "a = 'x\nsecret\ny' # z\n";
+        for (at, expected) in [
+            (4, "1 | a = ***\n    |     ^^^"),
+            (8, "2 | ***\n    | ^^^"),
+            (15, "3 | *** ***\n    | ^^^"),
+        ] {
+            let fault = Fault::new(at..at + 1, "bad");
+            let shown = fault.at_hiding(Path::new("x"), lines, &[4..16, 17..20]).to_string();
+            assert!(shown.ends_with(expected), "{shown}");
+        }
     }
 
     #[test]

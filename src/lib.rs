@@ -11,6 +11,7 @@ pub mod deliver;
 pub mod diagnostic;
 pub mod digest;
 pub mod fetch;
+pub mod host;
 pub mod image;
 pub mod interrupt;
 pub mod lock;

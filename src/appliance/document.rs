@@ -8,29 +8,35 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{LoadError, Report};
 use super::walk::Table;
-use crate::diagnostic::{Diagnostic, Fault};
+use crate::diagnostic::{Diagnostic, Fault, HIDDEN};
+
+mod private;
+
+pub(crate) use private::Public;
 
 /// One file, parsed.
-pub(super) struct Document {
+pub(crate) struct Document {
     path: PathBuf,
     text: String,
     root: Vec<Entry>,
+    /// What no message may show, in the order of the file.
+    hidden: Vec<Range<usize>>,
 }
 
 /// A key and its value.
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) key_span: Span,
-    pub(super) item: Item,
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) key_span: Span,
+    pub(crate) item: Item,
 }
 
 /// A value.
-pub(super) struct Item {
-    pub(super) span: Span,
-    pub(super) value: Value,
+pub(crate) struct Item {
+    pub(crate) span: Span,
+    pub(crate) value: Value,
 }
 
-pub(super) enum Value {
+pub(crate) enum Value {
     Text(String),
     /// `None`: too large.
     Integer(Option<i64>),
@@ -72,19 +78,41 @@ fn entries(table: DeTable<'_>) -> Vec<Entry> {
 
 impl Document {
     /// Reads and parses `path`. `help`: what to do if it cannot be read.
-    pub(super) fn read(path: &Path, help: &'static str) -> Result<Self, LoadError> {
+    pub(crate) fn read(path: &Path, help: &'static str) -> Result<Self, LoadError> {
         let error = |source| LoadError::Read { path: path.to_owned(), source, help };
         let text = std::fs::read_to_string(path).map_err(error)?;
         Self::parse(path, text)
     }
 
     fn parse(path: &Path, text: String) -> Result<Self, LoadError> {
+        Self::parse_hiding(path, text, None)
+    }
+
+    /// Parses the contents of `path`, a file with secrets: messages quote only what is public.
+    pub(crate) fn parse_private(
+        path: &Path,
+        text: String,
+        public: Public<'_>,
+    ) -> Result<Self, LoadError> {
+        Self::parse_hiding(path, text, Some(public))
+    }
+
+    fn parse_hiding(
+        path: &Path,
+        text: String,
+        public: Option<Public<'_>>,
+    ) -> Result<Self, LoadError> {
         let parsed = DeTable::parse(&text).map(|root| entries(root.into_inner()));
         let path = path.to_owned();
         match parsed {
-            Ok(root) => Ok(Self { path, text, root }),
+            Ok(root) => {
+                let hidden = public.map(|public| private::hidden(&text, &root, public));
+                Ok(Self { path, text, root, hidden: hidden.unwrap_or_default() })
+            }
             Err(error) => {
-                let document = Self { path, text, root: Vec::new() };
+                let hidden = public.map(|public| private::hidden_unparsed(&text, public));
+                let hidden = hidden.unwrap_or_default();
+                let document = Self { path, text, root: Vec::new(), hidden };
                 let report = Report::default();
                 let span = error.span().unwrap_or_default().into();
                 let place = Place { document: &document, report: &report, span };
@@ -95,7 +123,7 @@ impl Document {
     }
 
     /// The whole of it.
-    pub(super) fn root<'a>(&'a self, report: &'a Report) -> Table<'a> {
+    pub(crate) fn root<'a>(&'a self, report: &'a Report) -> Table<'a> {
         let place = Place { document: self, report, span: Span { start: 0, end: 0 } };
         Table { place, entries: &self.root }
     }
@@ -120,7 +148,7 @@ fn syntax(error: &str) -> (String, String) {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Span {
+pub(crate) struct Span {
     start: usize,
     end: usize,
 }
@@ -133,7 +161,7 @@ impl From<Range<usize>> for Span {
 
 /// A part of a file.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(crate) struct Place<'a> {
     document: &'a Document,
     report: &'a Report,
     span: Span,
@@ -141,21 +169,31 @@ pub(super) struct Place<'a> {
 
 impl<'a> Place<'a> {
     /// Says that what is here is wrong.
-    pub(super) fn fail(self, message: impl Into<String>, help: impl Into<String>) {
+    pub(crate) fn fail(self, message: impl Into<String>, help: impl Into<String>) {
         self.report.add(self.problem(message, help));
     }
 
-    fn problem(self, message: impl Into<String>, help: impl Into<String>) -> Diagnostic {
+    /// The message that [`Place::fail`] reports.
+    pub(crate) fn problem(self, message: impl Into<String>, help: impl Into<String>) -> Diagnostic {
         let fault = Fault::new(self.span.start..self.span.end, message).hint(help);
-        fault.at(self.path(), &self.document.text)
+        fault.at_hiding(self.path(), &self.document.text, &self.document.hidden)
     }
 
-    pub(super) fn path(self) -> &'a Path {
+    pub(crate) fn path(self) -> &'a Path {
         &self.document.path
     }
 
-    /// As it is written in the file.
-    pub(super) fn text(self) -> &'a str {
+    /// Whether messages may not quote it.
+    pub(crate) fn is_hidden(self) -> bool {
+        let Span { start, end } = self.span;
+        self.document.hidden.iter().any(|hidden| hidden.start < end && start < hidden.end)
+    }
+
+    /// As it is written in the file; what is hidden is not told.
+    pub(crate) fn text(self) -> &'a str {
+        if self.is_hidden() {
+            return HIDDEN;
+        }
         self.document.text.get(self.span.start..self.span.end).unwrap_or_default()
     }
 
@@ -168,32 +206,37 @@ impl<'a> Place<'a> {
     }
 
     /// Both from 1; the column in characters.
-    pub(super) fn line_column(self) -> (usize, usize) {
+    pub(crate) fn line_column(self) -> (usize, usize) {
         let before = self.before();
         let column = before[self.line_start()..].chars().count();
         (before.matches('\n').count() + 1, column + 1)
     }
 
     /// `overlays/nginx/overlay.toml:12`
-    pub(super) fn location(self) -> String {
+    pub(crate) fn location(self) -> String {
         format!("{}:{}", self.path().display(), self.line_column().0)
     }
 
     /// Another part of the same file.
-    pub(super) fn at(self, span: Span) -> Self {
+    pub(crate) fn at(self, span: Span) -> Self {
         Self { span, ..self }
     }
 }
 
 /// A text and where it stands.
 #[derive(Clone)]
-pub(super) struct Text<'a> {
-    pub(super) place: Place<'a>,
-    pub(super) value: String,
+pub(crate) struct Text<'a> {
+    pub(crate) place: Place<'a>,
+    pub(crate) value: String,
 }
 
 impl Text<'_> {
-    pub(super) fn fail(&self, message: impl Into<String>, help: impl Into<String>) {
+    /// As messages name it: in quotes, if it may be quoted.
+    pub(crate) fn quoted(&self) -> String {
+        if self.place.is_hidden() { "this".to_owned() } else { format!("\"{}\"", self.value) }
+    }
+
+    pub(crate) fn fail(&self, message: impl Into<String>, help: impl Into<String>) {
         self.place.fail(message, help);
     }
 }

@@ -30,27 +30,32 @@ fn joined(problems: &[Diagnostic]) -> String {
 
 /// Collects problems, so that one run tells them all.
 #[derive(Default)]
-pub(super) struct Report(RefCell<Vec<Diagnostic>>);
+pub(crate) struct Report(RefCell<Vec<Diagnostic>>);
 
 impl Report {
-    pub(super) fn add(&self, problem: Diagnostic) {
+    pub(crate) fn add(&self, problem: Diagnostic) {
         self.0.borrow_mut().push(problem);
     }
 
     /// The end of a phase: what comes next relies on everything so far being right.
-    pub(super) fn check(&self) -> Result<(), LoadError> {
-        let mut problems = self.0.take();
-        if problems.is_empty() {
-            return Ok(());
+    pub(crate) fn check(&self) -> Result<(), LoadError> {
+        match self.take() {
+            problems if problems.is_empty() => Ok(()),
+            problems => Err(LoadError::Invalid(problems)),
         }
+    }
+
+    /// All that was reported since, in the order of the file.
+    pub(crate) fn take(&self) -> Vec<Diagnostic> {
+        let mut problems = self.0.take();
         problems.sort();
         problems.dedup();
-        Err(LoadError::Invalid(problems))
+        problems
     }
 }
 
 /// `did you mean "nginx"?`, or all there is to choose from. `what`: `overlays`, `known keys`.
-pub(super) fn hint<'a>(
+pub(crate) fn hint<'a>(
     wanted: &str,
     what: &str,
     known: impl IntoIterator<Item = &'a str>,

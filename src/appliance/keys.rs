@@ -20,7 +20,7 @@ const TYPES: [&str; 7] = [
 const COPY: &str = "copy the whole line of the .pub file";
 
 /// The key, if it is one.
-pub(super) fn public_key(text: &Text<'_>) -> Option<String> {
+pub(crate) fn public_key(text: &Text<'_>) -> Option<String> {
     match check(&text.value) {
         Ok(()) => Some(text.value.trim().to_owned()),
         Err((message, help)) => {

@@ -1,9 +1,9 @@
 //! What the user asks for: `appliance.toml` and the overlays, checked, as a [`Plan`].
 
 mod catalog;
-mod document;
-mod error;
-mod keys;
+pub(crate) mod document;
+pub(crate) mod error;
+pub(crate) mod keys;
 mod load;
 mod manifest;
 mod names;
@@ -17,7 +17,7 @@ mod template;
 mod tools;
 mod unique;
 mod units;
-mod walk;
+pub(crate) mod walk;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

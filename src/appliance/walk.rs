@@ -6,14 +6,14 @@ use super::units::{DURATION, Quantity, SIZE};
 
 /// A table and where it begins.
 #[derive(Clone, Copy)]
-pub(super) struct Table<'a> {
-    pub(super) place: Place<'a>,
-    pub(super) entries: &'a [Entry],
+pub(crate) struct Table<'a> {
+    pub(crate) place: Place<'a>,
+    pub(crate) entries: &'a [Entry],
 }
 
 impl<'a> Table<'a> {
     /// Refuses all other keys.
-    pub(super) fn only(&self, known: &[&str]) {
+    pub(crate) fn only(&self, known: &[&str]) {
         for (key, _) in self.entries() {
             if !known.contains(&key.value.as_str()) {
                 let help = hint(&key.value, "known keys", known.iter().copied());
@@ -22,12 +22,12 @@ impl<'a> Table<'a> {
         }
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<Node<'a>> {
+    pub(crate) fn get(&self, key: &str) -> Option<Node<'a>> {
         self.entries.iter().find(|entry| entry.key == key).map(|entry| self.node(entry))
     }
 
     /// Says that it is missing if it is. `example`: a line that could be there.
-    pub(super) fn require(&self, key: &str, example: &str) -> Option<Node<'a>> {
+    pub(crate) fn require(&self, key: &str, example: &str) -> Option<Node<'a>> {
         let found = self.get(key);
         if found.is_none() {
             self.place.fail(format!("\"{key}\" is missing"), format!("add {example}"));
@@ -36,7 +36,7 @@ impl<'a> Table<'a> {
     }
 
     /// Key and value, in the order of the file.
-    pub(super) fn entries(&self) -> Vec<(Text<'a>, Node<'a>)> {
+    pub(crate) fn entries(&self) -> Vec<(Text<'a>, Node<'a>)> {
         let text = |entry: &Entry| {
             let place = self.place.at(entry.key_span);
             Text { place, value: entry.key.clone() }
@@ -45,12 +45,12 @@ impl<'a> Table<'a> {
     }
 
     /// The table `[key]`, if there is one.
-    pub(super) fn table(&self, key: &str) -> Option<Table<'a>> {
+    pub(crate) fn table(&self, key: &str) -> Option<Table<'a>> {
         self.get(key)?.table()
     }
 
     /// All `[[key]]`.
-    pub(super) fn tables(&self, key: &str) -> Vec<Table<'a>> {
+    pub(crate) fn tables(&self, key: &str) -> Vec<Table<'a>> {
         let Some(node) = self.get(key) else { return Vec::new() };
         let Value::List(items) = node.value else {
             node.wrong_type("a list of tables", &format!("begin each with [[{key}]]"));
@@ -60,12 +60,12 @@ impl<'a> Table<'a> {
     }
 
     /// The texts of a list; none if the key is missing.
-    pub(super) fn strings(&self, key: &str) -> Vec<Text<'a>> {
+    pub(crate) fn strings(&self, key: &str) -> Vec<Text<'a>> {
         self.get(key).map(|node| node.strings()).unwrap_or_default()
     }
 
     /// The text, if the key is there.
-    pub(super) fn string(&self, key: &str) -> Option<Text<'a>> {
+    pub(crate) fn string(&self, key: &str) -> Option<Text<'a>> {
         self.get(key)?.string()
     }
 
@@ -80,20 +80,20 @@ impl<'a> Table<'a> {
 
 /// A value, where it stands, and what to call it.
 #[derive(Clone)]
-pub(super) struct Node<'a> {
+pub(crate) struct Node<'a> {
     /// `"max-upload"`, `option "max-upload"`.
-    pub(super) what: String,
-    pub(super) place: Place<'a>,
+    pub(crate) what: String,
+    pub(crate) place: Place<'a>,
     value: &'a Value,
 }
 
 impl<'a> Node<'a> {
     /// Says that its value is wrong.
-    pub(super) fn fail(&self, message: impl std::fmt::Display, help: impl Into<String>) {
+    pub(crate) fn fail(&self, message: impl std::fmt::Display, help: impl Into<String>) {
         self.place.fail(format!("{} {message}", self.what), help);
     }
 
-    pub(super) fn wrong_type(&self, expected: &str, help: &str) {
+    pub(crate) fn wrong_type(&self, expected: &str, help: &str) {
         let found = match self.value {
             Value::Text(_) => "a text",
             Value::Integer(_) => "a number",
@@ -106,11 +106,20 @@ impl<'a> Node<'a> {
         self.fail(format!("must be {expected}, not {found}"), help);
     }
 
-    pub(super) fn is_string(&self) -> bool {
+    pub(crate) fn is_string(&self) -> bool {
         matches!(self.value, Value::Text(_))
     }
 
-    pub(super) fn string(&self) -> Option<Text<'a>> {
+    pub(crate) fn is_table(&self) -> bool {
+        matches!(self.value, Value::Table(_))
+    }
+
+    /// Whether it is a table in which `key` is set.
+    pub(crate) fn is_table_with(&self, key: &str) -> bool {
+        matches!(self.value, Value::Table(entries) if entries.iter().any(|entry| entry.key == key))
+    }
+
+    pub(crate) fn string(&self) -> Option<Text<'a>> {
         let help = match self.value {
             Value::Text(value) => return Some(Text { place: self.place, value: value.clone() }),
             Value::List(_) | Value::Table(_) => "write one text in quotes".to_owned(),
@@ -120,7 +129,7 @@ impl<'a> Node<'a> {
         None
     }
 
-    pub(super) fn strings(&self) -> Vec<Text<'a>> {
+    pub(crate) fn strings(&self) -> Vec<Text<'a>> {
         let Value::List(items) = self.value else {
             let help = match self.value {
                 Value::Text(_) => format!("put it in brackets: [{}]", self.place.text()),
@@ -133,7 +142,7 @@ impl<'a> Node<'a> {
         items.iter().filter_map(|value| item(value).string()).collect()
     }
 
-    pub(super) fn integer(&self) -> Option<i64> {
+    pub(crate) fn integer(&self) -> Option<i64> {
         let help = match self.value {
             Value::Integer(Some(number)) => return Some(*number),
             Value::Integer(None) => {
@@ -147,7 +156,7 @@ impl<'a> Node<'a> {
         None
     }
 
-    pub(super) fn boolean(&self) -> Option<bool> {
+    pub(crate) fn boolean(&self) -> Option<bool> {
         let help = match self.value {
             Value::Bool(value) => return Some(*value),
             Value::Text(text) if matches!(text.as_str(), "true" | "false") => {
@@ -159,7 +168,7 @@ impl<'a> Node<'a> {
         None
     }
 
-    pub(super) fn table(&self) -> Option<Table<'a>> {
+    pub(crate) fn table(&self) -> Option<Table<'a>> {
         let Value::Table(entries) = self.value else {
             let name = self.what.trim_matches('"');
             self.wrong_type("a table", &format!("write a line [{name}], its keys below it"));
@@ -169,12 +178,12 @@ impl<'a> Node<'a> {
     }
 
     /// A size in bytes (`"50 MiB"`).
-    pub(super) fn size(&self) -> Option<i64> {
+    pub(crate) fn size(&self) -> Option<i64> {
         self.quantity(&SIZE)
     }
 
     /// A duration in seconds (`"5 min"`).
-    pub(super) fn duration(&self) -> Option<i64> {
+    pub(crate) fn duration(&self) -> Option<i64> {
         self.quantity(&DURATION)
     }
 
@@ -190,7 +199,7 @@ impl<'a> Node<'a> {
     }
 
     /// `value` if it is between both; `show` writes numbers for the user.
-    pub(super) fn within(
+    pub(crate) fn within(
         &self,
         value: i64,
         (min, max): (i64, i64),

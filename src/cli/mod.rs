@@ -5,6 +5,7 @@
 mod build;
 mod context;
 mod flash;
+mod host;
 mod lock;
 mod test;
 
@@ -32,6 +33,7 @@ enum Command {
     Build(build::Args),
     Test(test::Args),
     Flash(flash::Args),
+    Host(host::Args),
 }
 
 /// What a command fails with; its message and those of its sources are shown to the user.
@@ -41,12 +43,15 @@ type CommandError = Box<dyn std::error::Error + Send + Sync>;
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let ui = Ui::new();
-    let result = Context::new(cli.context, &ui).and_then(|context| match cli.command {
-        Command::Lock(args) => lock::run(&args, &context),
-        Command::Build(args) => build::run(&args, &context),
-        Command::Test(args) => test::run(&args, &context),
-        Command::Flash(args) => flash::run(&args, &context),
-    });
+    let context = || Context::new(cli.context, &ui);
+    let result = match cli.command {
+        Command::Lock(args) => context().and_then(|context| lock::run(&args, &context)),
+        Command::Build(args) => context().and_then(|context| build::run(&args, &context)),
+        Command::Test(args) => context().and_then(|context| test::run(&args, &context)),
+        Command::Flash(args) => context().and_then(|context| flash::run(&args, &context)),
+        // Neither an appliance nor the store is needed.
+        Command::Host(args) => host::run(&args, &ui),
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

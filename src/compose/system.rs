@@ -139,6 +139,7 @@ pub(super) fn settle(
     let mut root = SystemRoot { tree, store, pack, epoch, ids, owners };
     units(&mut root, plan)?;
     authorized_keys(&mut root, plan)?;
+    local_time(&mut root)?;
     state(&mut root, plan)?;
     secrets(&mut root, plan)?;
     health(&mut root, plan)?;
@@ -211,6 +212,18 @@ fn units(root: &mut SystemRoot<'_>, plan: &Plan) -> Result<(), SystemError> {
 fn authorized_keys(root: &mut SystemRoot<'_>, plan: &Plan) -> Result<(), SystemError> {
     let keys: String = plan.admin.authorized_keys.iter().map(|key| format!("{key}\n")).collect();
     root.file(&format!("etc/ssh/authorized_keys/{}", plan.admin.name), 0o644, &keys)
+}
+
+/// `/etc/localtime` leads to what the host settings choose (`chatimg_host/apply.py`). By way of the time zone
+/// database, for programs take the zone's name from the link; where the last link leads nowhere yet, it is UTC.
+fn local_time(root: &mut SystemRoot<'_>) -> Result<(), SystemError> {
+    let zone = "usr/share/zoneinfo/localtime";
+    let links =
+        [("etc/localtime", format!("/{zone}")), (zone, "/run/chatimg/localtime".to_owned())];
+    for (path, to) in links {
+        root.put(path, root.meta(0o777), Node::Symlink(to))?;
+    }
+    Ok(())
 }
 
 /// `MODE UID GID PATH` of all state, parents first; and a place to mount each on.
