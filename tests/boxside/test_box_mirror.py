@@ -179,12 +179,23 @@ class BootFiles(unittest.TestCase):
             bootcode.with_serial(bytes(64 * 512), 1)
 
     def test_the_boot_state_is_found(self):
-        self.assertEqual(bootcode.find_state(self.esp()), 40 * 512)
-        blanked = bootcode.without_state(self.esp())
-        self.assertNotIn(bootcode.SIGNATURE, blanked)
-        for esp in (blanked, self.esp()[: 50 * 512] + self.esp()[40 * 512 :]):
+        half = 20 * 512
+        self.assertEqual(bootcode.find_state([(0, self.esp()[:half]), (half, self.esp()[half:])]), 40 * 512)
+        for esp in (bytes(512), self.esp() + self.esp()):
             with self.assertRaises(Trouble):
-                bootcode.find_state(esp)
+                bootcode.find_state([(0, esp)])
+
+    def test_esps_are_the_same_but_for_serial_and_state(self):
+        def changed(at):
+            esp = bytearray(self.esp(2))
+            esp[at] ^= 1
+            return [(0, bytes(esp))]
+
+        ours = [(0, self.esp(1))]
+        for at in (67, 6 * 512 + 67, 40 * 512, 40 * 512 + 1023):
+            self.assertTrue(bootcode.same_files(ours, changed(at)), at)
+        for at in (0, 82, 66, 71, 40 * 512 - 1, 42 * 512, 64 * 512 - 1):
+            self.assertFalse(bootcode.same_files(ours, changed(at)), at)
 
     def test_devices_are_read_and_written_at_places(self):
         with tempfile.NamedTemporaryFile() as file, mock.patch.object(bootcode.system, "run"):

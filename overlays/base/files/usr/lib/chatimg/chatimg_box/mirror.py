@@ -140,10 +140,11 @@ def finish(arrays: list[Array], came_back: frozenset[str] = frozenset()) -> list
     said = []
     names = sorted(complete([one for one in arrays if one.name != "data"]), key=lambda name: (name in came_back, name))
     if len(names) == 2:
-        known = legs.load()
         good, other = in_order(names)
-        leg = leg_of(known, other)
-        if leg and bootcode.refresh(good, other, leg.esp_serial):
+        leg = leg_of(legs.load(), other)
+        # A look at all boot files takes seconds: only if there is a reason.
+        suspect = came_back or generation(good) != generation(other) or bootcode.differences(good, other)
+        if leg and suspect and bootcode.refresh(good, other, leg.esp_serial):
             said.append(f"{other.device} starts the box again")
     grown = grow(arrays)
     return said + [grown] if grown else said

@@ -20,3 +20,8 @@ def duration(seconds: float) -> str:
         if count:
             parts.append(f"{count} {unit}")
     return " ".join(parts[:2]) or "0 s"
+
+
+def count(number: int, one: str) -> str:
+    """1 alert, 2 alerts."""
+    return f"{number} {one}" if number == 1 else f"{number} {one}s"

@@ -114,6 +114,7 @@ def send(way: str, ways: Ways, alert: Alert) -> None:
         elif ways.mail:
             mail(ways.mail, message(ways.hostname, ways.mail, alert))
     except urllib.error.HTTPError as error:
+        error.close()
         raise NotSent(f"{way}: it answered {error.code} {error.reason}") from error
     except urllib.error.URLError as error:
         raise NotSent(f"{way}: {error.reason}") from error

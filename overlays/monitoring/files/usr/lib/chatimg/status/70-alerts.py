@@ -1,5 +1,6 @@
 """Alerts that did not go out, and the ways they would."""
 
+from chatimg_box import text
 from chatimg_box.health import Section
 from chatimg_watch import deliver
 from chatimg_watch.spool import Spool
@@ -18,13 +19,13 @@ def look() -> Section:
     if waiting and not ways.names:
         subjects = "; ".join(one.subject for one in waiting[-3:])
         section.problem(
-            f"{len(waiting)} alerts that nobody was told: {subjects}",
+            f"{text.count(len(waiting), 'alert')} that nobody was told: {subjects}",
             "read them with `sudo chatimg-admin alerts`, drop them with --clear; "
             "set alerts.mail-to or a webhook (chatimg-admin settings)",
         )
     elif any(one.tries for one in waiting):
         section.problem(
-            f"{len(waiting)} alerts cannot be sent: {waiting[-1].trouble}",
+            f"{text.count(len(waiting), 'alert')} not sent: {waiting[-1].trouble}",
             "set it right (chatimg-admin settings), and try: sudo chatimg-admin alerts --test",
         )
     return section
