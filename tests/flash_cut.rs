@@ -5,7 +5,7 @@ mod disks;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -62,8 +62,8 @@ fn fifty_kills_leave_no_disk_that_starts_half_an_image() {
         let mut node = File::options().write(true).open(disk.node()).expect("disk");
         node.write_all(&fresh).and_then(|()| node.sync_all()).expect("another system");
         drop(node);
-        let mut child =
-            image.flash_to(&disk).stderr(std::process::Stdio::null()).spawn().expect("runs");
+        let mut command = image.flash_to(&disk);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
         // From before its start to after its end; where it is by then does not matter.
         thread::sleep(whole * number * 11 / (KILLS * 10));
         child.kill().expect("SIGKILL");

@@ -81,6 +81,8 @@ impl Image {
 
     /// What a refusal says; the disk is as it was.
     pub fn refused(&self, disk: &Loop) -> String {
+        // What mkswap and the like wrote may be on its way yet.
+        File::open(disk.node()).and_then(|disk| disk.sync_all()).expect("disk");
         let before = Digest::of(&fs::read(&disk.file).expect("disk"));
         let words = failed(&self.flash_to(disk).output().expect("runs"));
         assert!(before == Digest::of(&fs::read(&disk.file).expect("disk")), "written to: {words}");
