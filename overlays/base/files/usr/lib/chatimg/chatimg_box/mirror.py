@@ -83,15 +83,20 @@ def events(partition: str) -> int:
     return int(count) if count.isdecimal() else 0
 
 
-def progress_line(array: Array) -> str:
-    """How far a rebuild is."""
+def progress(array: Array) -> str:
+    """How far a rebuild or check is."""
     if not array.total:
-        return f"{array.name}: waiting for its turn"
+        return "waiting for its turn"
     percent = 100 * array.done / array.total
     left = array.seconds_left()
     speed = f" at {text.size(array.speed * 1024)}/s" if array.speed else ""
     when = f", {text.duration(left)} left" if left is not None else ""
-    return f"{array.name}: {percent:.1f} %{speed}{when}"
+    return f"{percent:.1f} %{speed}{when}"
+
+
+def progress_line(array: Array) -> str:
+    """The same with the array's name."""
+    return f"{array.name}: {progress(array)}"
 
 
 def wait(array: Array, show: Callable[[str], None], pause: float = 1.0) -> Array:

@@ -141,7 +141,10 @@ def describe(job: Job) -> list[str]:
         f"new disk:  {new.device}  {new.model}, serial {new.serial}, {text.size(new.size)}",
     ]
     if job.ready:
-        return lines + ["it has this mirror's partitions already: going on where an earlier run ended, or it was away"]
+        return lines + [
+            "it has this mirror's partitions: an earlier run did not end, or it was away; what the mirror lacks of it is "
+            "written anew"
+        ]
     return lines + ["on it now, and to be erased:"] + [f"  {line}" for line in contents(new)]
 
 

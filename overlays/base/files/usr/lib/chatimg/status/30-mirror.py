@@ -49,7 +49,7 @@ def state(array: Array) -> str:
     else:
         word = f"{array.devices - array.degraded} of {array.devices} disks"
     members = ", ".join(one.partition + (" (failed)" if one.faulty else "") for one in array.members)
-    going_on = f"; {array.action} {mirror.progress_line(array)}" if array.action not in ("idle", "frozen") else ""
+    going_on = f"; {array.action}: {mirror.progress(array)}" if array.action not in ("idle", "frozen") else ""
     return f"{word} ({members}){going_on}"
 
 
