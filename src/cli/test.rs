@@ -121,17 +121,14 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
 }
 
 /// Flashes the image, with the test's host settings, to files in the test's folder.
-fn flashed(
-    image: &BuiltImage,
-    test: &TestSpec,
-    work: &Path,
-) -> Result<Vec<PathBuf>, CommandError> {
+fn flashed(image: &BuiltImage, test: &TestSpec, work: &Path) -> Result<Vec<PathBuf>, CommandError> {
     // What a test sets is no secret: it lies in the project.
     let settings = test.host.as_deref().map(Settings::load_open).transpose()?;
     let settings = settings.map(|settings| settings.encode());
     fs::create_dir_all(work)?;
-    let files: Vec<_> =
-        (1..=image.disks().len()).map(|number| work.join(format!("flashed-{number}.img"))).collect();
+    let files: Vec<_> = (1..=image.disks().len())
+        .map(|number| work.join(format!("flashed-{number}.img")))
+        .collect();
     for file in files.iter().filter(|file| file.exists()) {
         fs::remove_file(file)?;
     }
