@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::medium::{Medium, Raw};
 use super::pipe::{self, Buffer, Stage};
-use super::plan::{BLOCK, From, Piece, Plan, empty, total};
-use super::source::Leg;
-use super::{Event, Fault, FlashError, Step};
-use crate::digest::{Digest, Hasher};
+use super::plan::{BLOCK, From, Piece, Plan, empty, pieces, total};
+use super::source::{Extent, Leg};
+use super::{Event, Fault, FlashError, Left, Step};
+use crate::digest::Hasher;
 use crate::image::is_zero;
 use crate::image::layout::SECTOR;
 use crate::interrupt;
@@ -50,16 +50,22 @@ impl<'a, M: Medium> Job<'a, M> {
         let image = (leg.path.clone(), Raw::file(leg.file()?));
         let plan = Plan::new(leg, size, common.settings);
         let mut job = Self { index, label, medium, image, plan, table: Vec::new(), common };
-        for piece in job.plan.table() {
-            let mut buffer = Buffer::new();
-            let read = job.take(&piece, buffer.first(piece.len));
-            let checked = read.and_then(|()| {
-                job.check_image(&piece, &buffer.first(piece.len)[..piece.used], &mut Hasher::new())
-            });
-            checked.map_err(|fault| FlashError::Stopped { fault, left: super::Left::Untouched })?;
-            job.table.push((piece, buffer));
-        }
+        job.read_table().map_err(|fault| FlashError::Stopped { fault, left: Left::Untouched })?;
         Ok(job)
+    }
+
+    fn read_table(&mut self) -> Result<(), Fault> {
+        let mut hasher = Hasher::new();
+        for piece in self.plan.table() {
+            let mut buffer = Buffer::new();
+            self.take(&piece, buffer.first(piece.len))?;
+            hasher.update(buffer.as_first(piece.used));
+            if let Some(extent) = ended(&piece, &mut hasher) {
+                return Err(self.damaged(extent));
+            }
+            self.table.push((piece, buffer));
+        }
+        Ok(())
     }
 
     /// Empties what a disk is found and started by. A disk that takes no writes shows that here.
@@ -120,16 +126,13 @@ impl<'a, M: Medium> Job<'a, M> {
         Ok(())
     }
 
-    /// Writes everything but the table, if it is what the manifest says.
+    /// Writes everything but the table. Whether it is what the manifest says shows when it is read back: digesting it here,
+    /// too, would only make a fast disk wait.
     pub(super) fn write(&self) -> Result<(), Fault> {
         let pieces = self.plan.data();
         let (total, mut done) = (total(&pieces), 0);
-        let mut hasher = Hasher::new();
         let stages: Vec<Stage<'_, Fault>> = vec![
             Box::new(|piece, bytes| self.take(piece, bytes)),
-            Box::new(move |piece, bytes| {
-                self.check_image(piece, &bytes[..piece.used], &mut hasher)
-            }),
             Box::new(move |piece, bytes| {
                 self.check()?;
                 self.put("writing", bytes, piece.at)?;
@@ -213,19 +216,35 @@ impl<'a, M: Medium> Job<'a, M> {
         Ok(())
     }
 
-    fn check_image(&self, piece: &Piece, used: &[u8], hasher: &mut Hasher) -> Result<(), Fault> {
-        match ended(piece, used, hasher) {
-            Some(start) => Err(Fault::Damaged { path: self.image.0.clone(), start }),
-            None => Ok(()),
-        }
-    }
-
+    /// Whether bytes that were read back are what they have to be.
     fn compare(&self, piece: &Piece, bytes: &[u8], hasher: &mut Hasher) -> Result<(), Fault> {
         let (used, rest) = bytes.split_at(piece.used);
         if !is_zero(rest) {
             return Err(self.differs(piece.at));
         }
-        ended(piece, used, hasher).map_or(Ok(()), |start| Err(self.differs(start)))
+        hasher.update(used);
+        match ended(piece, hasher) {
+            // The disk is not to blame for what was wrong before.
+            Some(extent) if piece.from == From::Image && !self.is_sound(extent)? => {
+                Err(self.damaged(extent))
+            }
+            Some(extent) => Err(self.differs(extent.span.start)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the image's file is what its manifest says.
+    fn is_sound(&self, extent: &Extent) -> Result<bool, Fault> {
+        let (mut buffer, mut hasher) = (Buffer::new(), Hasher::new());
+        for piece in pieces(*extent, From::Image) {
+            self.take(&piece, buffer.first(piece.len))?;
+            hasher.update(buffer.as_first(piece.used));
+        }
+        Ok(hasher.finish() == extent.digest)
+    }
+
+    fn damaged(&self, extent: &Extent) -> Fault {
+        Fault::Damaged { path: self.image.0.clone(), start: extent.span.start }
     }
 
     fn put(&self, doing: &'static str, bytes: &[u8], at: u64) -> Result<(), Fault> {
@@ -271,10 +290,7 @@ impl<'a, M: Medium> Job<'a, M> {
     }
 }
 
-/// Adds bytes to the digest of their extent. At its end, if it is another than it has to be: where the extent begins.
-fn ended(piece: &Piece, used: &[u8], hasher: &mut Hasher) -> Option<u64> {
-    hasher.update(used);
-    let extent = piece.ends?;
-    let digest: Digest = std::mem::take(hasher).finish();
-    (digest != extent.digest).then_some(extent.span.start)
+/// At the last piece of an extent: the extent, if its digest is another than it has to be.
+fn ended<'a>(piece: &'a Piece, hasher: &mut Hasher) -> Option<&'a Extent> {
+    piece.ends.as_ref().filter(|extent| std::mem::take(hasher).finish() != extent.digest)
 }

@@ -128,10 +128,7 @@ impl Plan {
 
     /// The partition tables, the one that the disk starts by last.
     pub(super) fn table(&self) -> Vec<Piece> {
-        let mut table: Vec<_> =
-            self.table.iter().flat_map(|extent| pieces(*extent, From::Image)).collect();
-        table.reverse();
-        table
+        self.table.iter().rev().flat_map(|extent| pieces(*extent, From::Image)).collect()
     }
 }
 
@@ -141,7 +138,7 @@ pub(super) fn total(pieces: &[Piece]) -> u64 {
 }
 
 /// An extent, up to its last block.
-fn pieces(extent: Extent, from: From) -> Vec<Piece> {
+pub(super) fn pieces(extent: Extent, from: From) -> Vec<Piece> {
     let Span { start, len } = extent.span;
     let end = start + len;
     let cut = |at: u64| {
