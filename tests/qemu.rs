@@ -13,7 +13,9 @@ use project::{Copy, Project, chatimg, store_dir, text};
 fn the_image_boots_and_carries_messages() {
     let project = Project::open();
     run(&project.dir, &["build"]);
-    for (test, firmware) in [("smoke", "bios"), ("raid-a", "bios"), ("raid-b", "uefi")] {
+    for (test, firmware) in
+        [("smoke", "bios"), ("flash", "uefi"), ("host-settings", "bios"), ("raid-a", "bios")]
+    {
         passes(&project.dir, test, firmware);
     }
 
