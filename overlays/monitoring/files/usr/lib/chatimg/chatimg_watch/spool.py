@@ -122,6 +122,10 @@ class Spool:
             write(self.folder / "told.json", asdict(told))
             return admitted
 
+    def outstanding(self, *prefixes: str) -> bool:
+        """Whether one of these matters was told and not settled since."""
+        return any(key.startswith(prefixes) for key in self._told().times)
+
     def _told(self) -> Told:
         try:
             return Told(**json.loads((self.folder / "told.json").read_text(encoding="utf-8")))
