@@ -42,7 +42,11 @@ class Spooling(unittest.TestCase):
 
     def test_what_was_settled_is_news_when_it_comes_again(self):
         self.spool.add(alert("mirror/failed/sda"))
+        self.assertTrue(self.spool.outstanding("mirror/degraded", "mirror/failed"))
+        self.assertFalse(self.spool.outstanding("mirror/degraded"))
         self.assertTrue(self.spool.add(alert("mirror/whole", 1e9 + 60), clears="mirror/"))
+        # Each array says so.
+        self.assertFalse(self.spool.add(alert("mirror/whole", 1e9 + 61), clears="mirror/"))
         self.assertTrue(self.spool.add(alert("mirror/failed/sda", 1e9 + 120)))
 
     def test_many_matters_are_bounded_by_the_hour_and_in_all(self):

@@ -87,9 +87,9 @@ class Told:
             self.dropped = 0
         return said
 
-    def clear(self, prefix: str) -> None:
+    def clear(self, prefix: str, but: str = "") -> None:
         """These matters are settled: if they come up again, that is news."""
-        for key in [one for one in self.times if one.startswith(prefix)]:
+        for key in [one for one in self.times if one.startswith(prefix) and one != but]:
             del self.times[key]
             self.held.pop(key, None)
 
@@ -113,7 +113,7 @@ class Spool:
         with self.locked():
             told = self._told()
             if clears:
-                told.clear(clears)
+                told.clear(clears, but=alert.key)
             admitted = told.admits(alert.key, alert.time, len(self.names()))
             if admitted:
                 alert.body = "\n".join([alert.body[:LONGEST_BODY].rstrip(), *told.remarks(alert.key)])
@@ -121,6 +121,10 @@ class Spool:
                 write(self.waiting / name, asdict(alert))
             write(self.folder / "told.json", asdict(told))
             return admitted
+
+    def outstanding(self, *prefixes: str) -> bool:
+        """Whether one of these matters was told and not settled since."""
+        return any(key.startswith(prefixes) for key in self._told().times)
 
     def _told(self) -> Told:
         try:
