@@ -304,7 +304,7 @@ mod tests {
     fn only_a_mirror_has_members() {
         for (disks, legs, members) in [(Disks::Single, 1, 0), (Disks::Mirror, 2, 6)] {
             let layout = Layout::new("box", 2 << 30, disks).expect("layout");
-            let parts = |leg| PARTS.into_iter().filter_map(move |part| Some((leg, part)));
+            let parts = |leg| PARTS.into_iter().map(move |part| (leg, part));
             let found = layout.legs().flat_map(parts);
             let found = found.filter(|(leg, part)| layout.member(*leg, *part, 0).is_some());
             assert_eq!((layout.legs().count(), found.count()), (legs, members), "{disks:?}");
