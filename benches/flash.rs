@@ -2,9 +2,9 @@
 //!
 //!     cargo bench --bench flash
 //!
-//! Needs root, for a loop device, 10 GB beside the store, and an image that `chatimg build` has made. `dd` only writes;
-//! chatimg also digests what it reads, and reads everything back from the disk, which is shown by itself. Ratios are what
-//! counts: they are dd's time by chatimg's, so 1 is as fast, and the goal for writing is 0.9 or more.
+//! Needs root, for a loop device, 10 GB beside the store, and an image that `chatimg build` has made. `dd` only writes,
+//! and all of the image; chatimg clears the holes, and reads everything back, which is shown by itself. Ratios are what
+//! counts: the better dd's time by chatimg's, so that 1 is as fast; the goal for writing is 0.9 or more.
 
 #[path = "../tests/disks/mod.rs"]
 mod disks;
@@ -42,7 +42,9 @@ fn main() {
     compare("1 GiB without holes", &without_holes, &file);
     let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("images");
     let image = image::current(&images).expect("images").expect("run `chatimg build` first");
-    compare("the image", &Source::open(&image.dir).expect("image"), &file);
+    let mut real = Source::open(&image.dir).expect("image");
+    real.legs.truncate(1); // dd writes one disk at a time, too.
+    compare("the image", &real, &file);
 }
 
 /// Prints how long an image takes.

@@ -76,7 +76,8 @@ fn fifty_kills_leave_no_disk_that_starts_half_an_image() {
     assert_eq!(judge(&image, &disk), Left::Whole);
 }
 
-/// A flash whose words nobody reads yet: it stops after wiping and clearing, with its first line, until [`Self::go_on`].
+/// A flash whose words nobody reads yet: it stops after wiping and clearing, with its first line, until
+/// [`Self::go_on`].
 struct Halted {
     child: Child,
     words: std::io::PipeReader,

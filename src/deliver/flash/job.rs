@@ -126,8 +126,8 @@ impl<'a, M: Medium> Job<'a, M> {
         Ok(())
     }
 
-    /// Writes everything but the table. Whether it is what the manifest says shows when it is read back: digesting it here,
-    /// too, would only make a fast disk wait.
+    /// Writes everything but the table. Whether it is what the manifest says shows when it is read back: digesting it
+    /// here, too, would only make a fast disk wait.
     pub(super) fn write(&self) -> Result<(), Fault> {
         let pieces = self.plan.data();
         let (total, mut done) = (total(&pieces), 0);

@@ -120,7 +120,7 @@ pub fn check(spec: &FlashSpec<'_>) -> Result<(), FlashError> {
     let (needs, given) = (source.legs.len(), targets.len());
     if needs != given {
         let advice = if needs > given {
-            "name a disk for each of them"
+            "name a disk for each of them, or set raid = \"none\" below [target] and build again"
         } else {
             "name fewer, or set raid = \"mirror\" below [target] and build again"
         };

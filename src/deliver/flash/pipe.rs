@@ -1,5 +1,5 @@
-//! Stages that work on different pieces at the same time: while one is written, the next is read; while one is digested,
-//! the next is read back.
+//! Stages that work on different pieces at the same time: while one is written, the next is read; while one is
+//! digested, the next is read back.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, ScopedJoinHandle};
