@@ -33,10 +33,18 @@ choose_members() {
     done
 }
 
-# assemble NUMBER NAME: starts the array of partition NUMBER as /dev/mdNUMBER, with what members there are.
+# assemble NUMBER NAME: starts the array of partition NUMBER as /dev/mdNUMBER, with what members there are. mdadm gives up
+# if one that it is told of is none.
 assemble() {
     members=''
-    for name in $disks; do members="$members /dev/$(partition "$name" "$1")"; done
+    for name in $disks; do
+        member=/dev/$(partition "$name" "$1")
+        if [ -n "$(examine MD_UUID "$member")" ]; then
+            members="$members $member"
+        else
+            say "$member is no member of the array $2 and stays out"
+        fi
+    done
     # shellcheck disable=SC2086 # words
     mdadm --assemble --quiet --run "/dev/md$1" $members || say "the array $2 ($members) cannot be started"
     [ "$(cat "/sys/block/md$1/md/degraded" 2>/dev/null)" = 0 ] ||
