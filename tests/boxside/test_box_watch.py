@@ -14,7 +14,7 @@ OVERLAYS = Path(__file__).resolve().parents[2] / "overlays"
 sys.dont_write_bytecode = True
 sys.path[:0] = [str(OVERLAYS / name / "files/usr/lib/chatimg") for name in ("base", "monitoring")]
 
-from chatimg_box import health, md, smart, text  # noqa: E402
+from chatimg_box import durable, health, md, smart, text  # noqa: E402
 from chatimg_watch import deliver, memory, scrub, spool  # noqa: E402
 from chatimg_watch.spool import Alert, Spool, Told  # noqa: E402
 
@@ -229,7 +229,7 @@ class Checks(unittest.TestCase):
         record.position = 5000
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "scrub.json"
-            spool.write(path, scrub.to_json({"uuid": record}))
+            durable.write_json(path, scrub.to_json({"uuid": record}))
             again = scrub.load(path)["uuid"]
             path.write_text('{"uuid": 3}')
             self.assertEqual(scrub.load(path), {})

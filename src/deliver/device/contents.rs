@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::{Disk, Machine, text, uses};
+use crate::image::is_zero;
 use crate::image::layout::BLANK_DATA_MARKER;
 
 /// A mark at a place.
@@ -107,5 +108,5 @@ fn starts(file: &File, at: u64, mark: &[u8]) -> bool {
 fn is_blank(file: &File) -> bool {
     let mut bytes = vec![0; 1 << 20];
     let read = file.read_at(&mut bytes, 0).unwrap_or_default();
-    read > 0 && bytes[..read].iter().all(|byte| *byte == 0)
+    read > 0 && is_zero(&bytes[..read])
 }

@@ -8,9 +8,11 @@ import os
 import socket
 import subprocess
 
+from chatimg_box.durable import write
+
 from . import network, values
 from .check import Check
-from .files import read, write
+from .files import read
 
 IMAGE = "/usr/lib/chatimg/image.json"
 

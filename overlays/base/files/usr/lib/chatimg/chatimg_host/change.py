@@ -5,9 +5,10 @@ import json
 import os
 import subprocess
 
+from chatimg_box.durable import write
+
 from .apply import Box, run
 from .check import INTERFACE_KEYS, SCHEMA, Check
-from .files import write
 from .values import Wrong, near
 
 UNIT = "chatimg-settings-revert"

@@ -7,6 +7,8 @@ import json
 import os
 import re
 
+from chatimg_box.durable import sync, write
+
 from .check import MAGIC, SECRETS, Check
 
 LIMIT = 1 << 20
@@ -16,29 +18,6 @@ RUN = "/run/chatimg"
 
 class Refused(Exception):
     """Settings that came are not taken: why. It quotes no secret."""
-
-
-def write(path, data, mode=0o644):
-    """Replaces a file: whenever the power goes, the old one or the new one is there."""
-    new = path + ".new"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(new)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(new, path)
-    sync(os.path.dirname(path))
-
-
-def sync(directory):
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read(path, limit=LIMIT):

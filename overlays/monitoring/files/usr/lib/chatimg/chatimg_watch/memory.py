@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from chatimg_box import system
+
 FOLDER = Path("/sys/devices/system/edac/mc")
 FILE = Path("/var/lib/chatimg/memory.json")
 MANY = 100  # corrected errors a day; one now and then is a cosmic ray
@@ -57,17 +59,10 @@ def counters(folder: Path = FOLDER) -> dict[str, int]:
     found = {}
     for controller in sorted(folder.glob("mc[0-9]*")):
         for kind in ("ce", "ue"):
-            text = _read(controller / f"{kind}_count")
+            text = system.read(controller / f"{kind}_count")
             if text.isdecimal():
                 found[f"{controller.name}/{kind}"] = int(text)
     return found
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
 
 
 def load(path: Path = FILE) -> State:

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from chatimg_box import durable
+
 FOLDER = Path("/var/lib/chatimg/alerts")
 QUIET = 6 * 3600
 PER_HOUR = 20
@@ -118,8 +120,8 @@ class Spool:
             if admitted:
                 alert.body = "\n".join([alert.body[:LONGEST_BODY].rstrip(), *told.remarks(alert.key)])
                 name = f"{int(alert.time * 1000):015d}-{os.getpid()}.json"
-                write(self.waiting / name, asdict(alert))
-            write(self.folder / "told.json", asdict(told))
+                durable.write_json(self.waiting / name, asdict(alert))
+            durable.write_json(self.folder / "told.json", asdict(told))
             return admitted
 
     def outstanding(self, *prefixes: str) -> bool:
@@ -151,11 +153,11 @@ class Spool:
         return [one for one in map(self.read, self.names()) if one]
 
     def keep(self, name: str, alert: Alert) -> None:
-        write(self.waiting / name, asdict(alert))
+        durable.write_json(self.waiting / name, asdict(alert))
 
     def remove(self, name: str) -> None:
         (self.waiting / name).unlink(missing_ok=True)
-        sync_folder(self.waiting)
+        durable.sync(self.waiting)
 
     def expire(self, now: float) -> None:
         """What could not be sent for so long interests nobody."""
@@ -166,22 +168,3 @@ class Spool:
                 self.keep(name, alert)
             elif alert and now - alert.seen > KEEP:
                 self.remove(name)
-
-
-def write(path: Path, value: dict) -> None:
-    """Whole or not at all, whenever power goes."""
-    new = path.with_suffix(".new")
-    with open(new, "w", encoding="utf-8") as file:
-        json.dump(value, file)
-        file.flush()
-        os.fsync(file.fileno())
-    new.rename(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
