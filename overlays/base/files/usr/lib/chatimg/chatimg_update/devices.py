@@ -141,5 +141,9 @@ class Writer:
             raise Trouble(f"flushing {self.path}: {error.strerror}") from error
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            os.close(self.file)
+        if self.file < 0:
+            return
+        with contextlib.suppress(OSError, Trouble):
+            self.push()
+        os.close(self.file)
+        self.file = -1

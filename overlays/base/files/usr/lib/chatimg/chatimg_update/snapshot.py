@@ -1,0 +1,240 @@
+"""Snapshots: reflink copies of the state that goes back with its image.
+
+Room for one is asked for beforehand: a copy takes little, but from then on every block that is written in the old files is
+there twice. Databases may be rewritten as a whole by a newer program; files that people sent never are. So there have to be
+256 MiB, as much as what goes back takes up without folders named `media`, and 2 KiB for each file.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import stat
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from chatimg_box import durable, system, text
+from chatimg_box.system import Trouble
+
+from .place import Box
+
+SPARE = 256 << 20
+PER_FILE = 2 << 10
+SPARE_FILES = 10_000
+RUN_SPARE = 16 << 20
+KEEP = 2
+NEVER_REWRITTEN = {"media"}
+NAME = re.compile("[0-9]{1,12}-[0-9a-z]{1,32}")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What goes back, and who writes it."""
+
+    paths: tuple[str, ...]  # none lies in another one
+    units: tuple[str, ...]
+
+
+def rules(box: Box) -> Rules:
+    paths, units = [], []
+    for line in system.read(box.library / "rollback").splitlines():
+        kind, _, value = line.partition(" ")
+        if kind == "state" and value.startswith("/"):
+            paths.append(value)
+        elif kind == "unit":
+            units.append(value)
+    top = [path for path in paths if not any(path.startswith(other + "/") for other in paths)]
+    return Rules(tuple(sorted(set(top))), tuple(sorted(set(units))))
+
+
+@dataclass
+class Amount:
+    files: int = 0
+    rewritten: int = 0  # bytes
+
+    def add(self, folder: Path, counts: bool = True) -> None:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                try:
+                    about = entry.stat(follow_symlinks=False)
+                    self.files += 1
+                    self.rewritten += about.st_blocks * 512 if counts else 0
+                    if stat.S_ISDIR(about.st_mode):
+                        self.add(Path(entry.path), counts and entry.name not in NEVER_REWRITTEN)
+                except FileNotFoundError:
+                    continue  # Services still run.
+
+
+def check_room(box: Box, room: Callable[[Path], os.statvfs_result] = os.statvfs) -> None:
+    """Refuses before anything stands still."""
+    amount = Amount()
+    for path in rules(box).paths:
+        if box.at(f"/state{path}").exists():
+            amount.add(box.at(f"/state{path}"))
+    data, run = room(box.at("/state")), room(box.at("/run"))
+    needed, free = SPARE + amount.rewritten + amount.files * PER_FILE, data.f_bavail * data.f_frsize
+    if free < needed:
+        raise Trouble(
+            f"the data partition has {text.size(free)} free, and a snapshot of the state needs {text.size(needed)}; remove "
+            "what is not needed (sudo du -xh --max-depth=3 /state | sort -h | tail), then try again"
+        )
+    if data.f_favail < amount.files + SPARE_FILES:
+        raise Trouble(
+            f"the data partition has room for {data.f_favail} more files, and a snapshot of the state needs "
+            f"{amount.files + SPARE_FILES}; remove what is not needed, then try again"
+        )
+    if run.f_bavail * run.f_frsize < RUN_SPARE:
+        raise Trouble(f"/run has less than {text.size(RUN_SPARE)} free; restart the box, then try again")
+
+
+class Services:
+    """The units that write what goes back. Those that ran are started again."""
+
+    def __init__(self, box: Box) -> None:
+        self.box, self.units = box, rules(box).units
+        self.stopped: list[str] = []
+        self.since = 0
+
+    def active(self) -> list[str]:
+        command = ("systemctl", "list-units", "--state=active,activating,reloading", "--no-legend", "--plain", "--full")
+        listed = self.box.command(*command, "--type=service,socket,timer,path")
+        return [line.split()[0] for line in listed.splitlines() if line.split()]
+
+    def stop(self) -> None:
+        """Also stops those that need one of the units: systemd sees to that."""
+        self.since = int(self.box.now())
+        if self.units:
+            before = self.active()
+            self.stopped = [unit for unit in before if unit in self.units]
+            self.box.command("systemctl", "stop", *self.units)
+            now = self.active()
+            self.stopped = [unit for unit in before if unit not in now]
+
+    def start(self) -> None:
+        if self.stopped:
+            self.box.command("systemctl", "start", "--no-block", *self.stopped)
+
+
+def writers(box: Box, paths: tuple[str, ...]) -> list[str]:
+    """Processes that can write into the state, each as `name (pid)`."""
+    places = [place for path in paths for place in (f"{path}/", f"/state{path}/")]
+    found = []
+    for process in box.at("/proc").glob("[0-9]*"):
+        if process.name != str(os.getpid()) and any(name.startswith(tuple(places)) for name in open_files(process)):
+            found.append(f"{system.read(process / 'comm') or '?'} ({process.name})")
+    return sorted(found)
+
+
+def open_files(process: Path) -> list[str]:
+    """What a process has open for writing, or mapped so."""
+    found = []
+    with contextlib.suppress(OSError):
+        for link in (process / "fd").iterdir():
+            # A process may end, and close files, at any time.
+            with contextlib.suppress(OSError):
+                flags = re.search(r"^flags:\s*([0-7]+)", (process / "fdinfo" / link.name).read_text(), re.M)
+                if flags and int(flags[1], 8) & os.O_ACCMODE != os.O_RDONLY:
+                    found.append(os.readlink(link))
+    with contextlib.suppress(OSError):
+        for line in (process / "maps").read_text(errors="replace").splitlines():
+            parts = line.split(maxsplit=5)
+            if len(parts) == 6 and "w" in parts[1] and "s" in parts[1]:
+                found.append(parts[5])
+    return found
+
+
+def take(box: Box, why: str, patience: float = 10) -> str:
+    """Takes a snapshot while the services stand still. Its name."""
+    paths = rules(box).paths
+    until = time.monotonic() + patience
+    while busy := writers(box, paths):
+        if time.monotonic() >= until:
+            raise Trouble(f"{', '.join(busy)} writes into the state that is to be copied; stop it, then try again")
+        time.sleep(0.2)
+    folder = box.kept / "snapshots"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new, name = folder / "new", f"{int(box.now())}-{box.id}"
+    if not NAME.fullmatch(name) or (folder / name).exists():
+        raise Trouble(f"there is a snapshot {name} already; the clock stands still, or was set back")
+    remove(new)
+    new.mkdir(mode=0o700)
+    try:
+        for path in paths:
+            if box.at(f"/state{path}").exists():
+                copy = new / "state" / path.lstrip("/")
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                box.command("cp", "--archive", "--reflink=always", "--", str(box.at(f"/state{path}")), str(copy))
+        about = {"image": box.id, "time": int(box.now()), "paths": list(paths), "why": why}
+        durable.write_json(new / "snapshot.json", about)
+        box.command("sync", "--file-system", str(folder))
+        os.rename(new, folder / name)
+        durable.sync(folder)
+    except (OSError, Trouble) as error:
+        remove(new)
+        raise Trouble(f"the state cannot be copied: {error}") from error
+    return name
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    name: str
+    image: str
+    time: int
+    path: Path
+
+
+def all_of(box: Box) -> list[Snapshot]:
+    """Those that are whole, oldest first."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for path in (box.kept / "snapshots").iterdir():
+            about = box.json(path / "snapshot.json")
+            if NAME.fullmatch(path.name) and about:
+                found.append(Snapshot(path.name, str(about.get("image")), int(about.get("time") or 0), path))
+    return sorted(found, key=lambda one: one.time)
+
+
+def left_by(box: Box, image: str) -> Snapshot | None:
+    """The state as it was when this image was left."""
+    return next((one for one in reversed(all_of(box)) if one.image == image), None)
+
+
+def prune(box: Box, images: set[str], named: set[str]) -> None:
+    """Removes old snapshots, and state that was put aside. The newest two stay, the newest of each of these images, and
+    those that are named."""
+    known = all_of(box)
+    keep = named | {one.name for one in known[-KEEP:]}
+    keep |= {one.name for image in images if (one := left_by(box, image))}
+    for one in known:
+        if one.name not in keep:
+            # Without its description it is none: a cut leaves nothing that looks whole.
+            (one.path / "snapshot.json").unlink(missing_ok=True)
+            durable.sync(one.path)
+            remove(one.path)
+    with contextlib.suppress(FileNotFoundError):
+        for path in (box.kept / "snapshots").iterdir():
+            if path.name not in {one.name for one in known}:
+                remove(path)
+    aside = box.kept / "aside"
+    with contextlib.suppress(FileNotFoundError):
+        kept = sorted(aside.iterdir(), key=lambda path: path.stat().st_ctime)[-1:]
+        for path in aside.iterdir():
+            if path not in kept and path.name not in named:
+                remove(path)
+
+
+def remove(path: Path) -> None:
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
+
+
+def size(path: Path) -> int:
+    """Bytes of a snapshot's files, most of which it shares with the state."""
+    amount = Amount()
+    with contextlib.suppress(OSError):
+        amount.add(path)
+    return amount.rewritten
