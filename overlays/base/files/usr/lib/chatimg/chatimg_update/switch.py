@@ -3,6 +3,7 @@
 What is under way stands in /state/.chatimg/switch, lines `name=value`, which the initrd reads, too.
 """
 
+import contextlib
 import re
 import time
 from collections.abc import Mapping
@@ -66,13 +67,15 @@ def perform(box: Box, job: Job) -> None:
         values |= {"to": job.to, "restore": job.restore, "guard": job.guard, "kind": job.kind}
         written = True
         write(box, values | {"down-since": services.since})
-        history.add(box, "switched", switch=values["time"], to=job.to, kind=job.kind, **{"from": box.id})
         begin_trial(box, job)
     except BaseException:
         if written:
             remove_file(box.kept / "switch")
         services.start()
         raise
+    # There is no way back from here, so nothing may fail.
+    with contextlib.suppress(OSError):
+        history.add(box, "switched", switch=values["time"], to=job.to, kind=job.kind, **{"from": box.id})
 
 
 def begin_trial(box: Box, job: Job) -> None:
