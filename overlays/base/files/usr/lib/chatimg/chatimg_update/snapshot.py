@@ -52,7 +52,8 @@ def rules(box: Box) -> Rules:
 @dataclass
 class Amount:
     files: int = 0
-    rewritten: int = 0  # bytes
+    rewritten: int = 0  # bytes that may be
+    total: int = 0  # bytes
 
     def add(self, folder: Path, counts: bool = True) -> None:
         with os.scandir(folder) as entries:
@@ -60,6 +61,7 @@ class Amount:
                 try:
                     about = entry.stat(follow_symlinks=False)
                     self.files += 1
+                    self.total += about.st_blocks * 512
                     self.rewritten += about.st_blocks * 512 if counts else 0
                     if stat.S_ISDIR(about.st_mode):
                         self.add(Path(entry.path), counts and entry.name not in NEVER_REWRITTEN)
@@ -67,8 +69,8 @@ class Amount:
                     continue  # Services still run.
 
 
-def check_room(box: Box, room: Callable[[Path], os.statvfs_result] = os.statvfs) -> None:
-    """Refuses before anything stands still."""
+def check_room(box: Box, room: Callable[[Path], os.statvfs_result] = os.statvfs) -> int:
+    """Refuses before anything stands still. How large a snapshot will be."""
     amount = Amount()
     for path in rules(box).paths:
         if box.at(f"/state{path}").exists():
@@ -87,6 +89,7 @@ def check_room(box: Box, room: Callable[[Path], os.statvfs_result] = os.statvfs)
         )
     if run.f_bavail * run.f_frsize < RUN_SPARE:
         raise Trouble(f"/run has less than {text.size(RUN_SPARE)} free; restart the box, then try again")
+    return amount.total
 
 
 class Services:
@@ -145,7 +148,7 @@ def open_files(process: Path) -> list[str]:
     return found
 
 
-def take(box: Box, why: str, patience: float = 10) -> str:
+def take(box: Box, why: str, size: int = 0, patience: float = 10) -> str:
     """Takes a snapshot while the services stand still. Its name."""
     paths = rules(box).paths
     until = time.monotonic() + patience
@@ -166,7 +169,7 @@ def take(box: Box, why: str, patience: float = 10) -> str:
                 copy = new / "state" / path.lstrip("/")
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 box.command("cp", "--archive", "--reflink=always", "--", str(box.at(f"/state{path}")), str(copy))
-        about = {"image": box.id, "time": int(box.now()), "paths": list(paths), "why": why}
+        about = {"image": box.id, "time": int(box.now()), "paths": list(paths), "why": why, "size": size}
         durable.write_json(new / "snapshot.json", about)
         box.command("sync", "--file-system", str(folder))
         os.rename(new, folder / name)
@@ -182,6 +185,7 @@ class Snapshot:
     name: str
     image: str
     time: int
+    size: int  # bytes of its files, most of which it shares with the state
     path: Path
 
 
@@ -192,7 +196,8 @@ def all_of(box: Box) -> list[Snapshot]:
         for path in (box.kept / "snapshots").iterdir():
             about = box.json(path / "snapshot.json")
             if NAME.fullmatch(path.name) and about:
-                found.append(Snapshot(path.name, str(about.get("image")), int(about.get("time") or 0), path))
+                time_, size = int(about.get("time") or 0), int(about.get("size") or 0)
+                found.append(Snapshot(path.name, str(about.get("image")), time_, size, path))
     return sorted(found, key=lambda one: one.time)
 
 
@@ -230,11 +235,3 @@ def remove(path: Path) -> None:
         path.unlink()
     elif path.exists():
         shutil.rmtree(path)
-
-
-def size(path: Path) -> int:
-    """Bytes of a snapshot's files, most of which it shares with the state."""
-    amount = Amount()
-    with contextlib.suppress(OSError):
-        amount.add(path)
-    return amount.rewritten

@@ -57,12 +57,12 @@ def perform(box: Box, job: Job) -> None:
     """All up to the restart. If anything fails, everything is as it was before."""
     history.keep_running(box)
     snapshot.prune(box, *kept(box))
-    snapshot.check_room(box)
+    size = snapshot.check_room(box)
     services = snapshot.Services(box)
     written = False
     try:
         services.stop()
-        name = snapshot.take(box, f"{job.kind} to {job.to}")
+        name = snapshot.take(box, f"{job.kind} to {job.to}", size)
         values = {"from": box.id, "snapshot": name, "touched": "no", "time": name.partition("-")[0]}
         values |= {"to": job.to, "restore": job.restore, "guard": job.guard, "kind": job.kind}
         written = True

@@ -67,9 +67,8 @@ def last(section: Section) -> None:
 
 def snapshots(section: Section) -> None:
     found = snapshot.all_of(BOX)
-    section.data["snapshots"] = [{"name": one.name, "image": one.image, "time": one.time} for one in found]
+    about = ({"name": one.name, "image": one.image, "time": one.time, "size": one.size} for one in found)
+    section.data["snapshots"] = list(about)
     for one in found:
-        size = snapshot.size(one.path)
-        section.data["snapshots"][found.index(one)]["size"] = size
-        age = text.duration(max(0, time.time() - one.time))
-        section.lines.append(f"snapshot of {told.day(one.time)} ({age} ago), image {one.image}, {text.size(size)}, mostly shared")
+        age, size = text.duration(max(0, time.time() - one.time)), text.size(one.size)
+        section.lines.append(f"snapshot of {told.day(one.time)} ({age} ago), image {one.image}, {size}, mostly shared")
