@@ -122,6 +122,7 @@ impl Build<'_> {
     /// See [`BuildError`]; `images/current` is as it was then.
     pub fn run(&self, net: &dyn Fn() -> Result<(), BuildError>) -> Result<BuiltImage, BuildError> {
         self.answered()?;
+        compose::formats(self.plan, self.lock).map_err(ApplianceError::from)?;
         let declarations = Declarations::load(self.declarations)?;
         let key = self.key(&declarations)?;
         if let Some(id) = self.store.stored_document(&key)?
@@ -198,6 +199,7 @@ impl Build<'_> {
 
     fn make(&self, declarations: &Declarations) -> Result<BuiltImage, BuildError> {
         let Self { store, plan, lock, .. } = *self;
+        let formats = compose::formats(plan, lock).map_err(ApplianceError::from)?;
         let (tools, tools_tree) = self.tools(Group::Build)?;
         interrupt::check()?;
         (self.events)(Event::Step("composing the root file system"));
@@ -215,6 +217,7 @@ impl Build<'_> {
             tools: &tools_tree,
             grub: &grub,
             lock,
+            formats: &formats,
         };
         let events = |event| {
             (self.events)(match event {
