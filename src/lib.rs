@@ -15,6 +15,7 @@ pub mod host;
 pub mod image;
 pub mod interrupt;
 pub mod lock;
+pub mod minisign;
 pub mod parallel;
 pub mod pipeline;
 pub mod store;

@@ -122,6 +122,7 @@ impl Build<'_> {
     /// See [`BuildError`]; `images/current` is as it was then.
     pub fn run(&self, net: &dyn Fn() -> Result<(), BuildError>) -> Result<BuiltImage, BuildError> {
         self.answered()?;
+        compose::formats(self.plan, self.lock).map_err(ApplianceError::from)?;
         let declarations = Declarations::load(self.declarations)?;
         let key = self.key(&declarations)?;
         if let Some(id) = self.store.stored_document(&key)?
@@ -196,14 +197,40 @@ impl Build<'_> {
         Ok(key.finish())
     }
 
+    /// An image in `dir` that is this one but for the files of a folder, which take the place of its own; without disks to
+    /// flash. Tests update to it.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub fn variant(&self, files: &Path, dir: &Path) -> Result<BuiltImage, BuildError> {
+        let built = self.image(&Declarations::load(self.declarations)?, dir, Some(files))?;
+        for disk in built.disks() {
+            std::fs::remove_file(&disk).map_err(ImageError::io("removing", &disk))?;
+        }
+        Ok(built)
+    }
+
     fn make(&self, declarations: &Declarations) -> Result<BuiltImage, BuildError> {
+        self.image(declarations, self.images, None)
+    }
+
+    fn image(
+        &self,
+        declarations: &Declarations,
+        images: &Path,
+        files: Option<&Path>,
+    ) -> Result<BuiltImage, BuildError> {
         let Self { store, plan, lock, .. } = *self;
+        let formats = compose::formats(plan, lock).map_err(ApplianceError::from)?;
         let (tools, tools_tree) = self.tools(Group::Build)?;
         interrupt::check()?;
         (self.events)(Event::Step("composing the root file system"));
         let events = &|event| self.package(event);
         let inputs = compose::Inputs { store, plan, lock, tools: &tools, declarations, events };
-        let root = compose::compose(&inputs)?;
+        let mut root = compose::compose(&inputs)?;
+        if let Some(files) = files {
+            root = compose::with_files(store, &root, files, lock.epoch)?;
+        }
         interrupt::check()?;
         let grub = grub_parts(store, &tools)?;
         let spec = ImageSpec {
@@ -215,6 +242,7 @@ impl Build<'_> {
             tools: &tools_tree,
             grub: &grub,
             lock,
+            formats: &formats,
         };
         let events = |event| {
             (self.events)(match event {
@@ -223,7 +251,7 @@ impl Build<'_> {
                 image::Event::Root { done, total } => Event::Root { done, total },
             });
         };
-        Ok(image::build(store, &spec, self.images, &events)?)
+        Ok(image::build(store, &spec, images, &events)?)
     }
 }
 

@@ -76,6 +76,7 @@ impl Fixture {
             root: &self.root,
             tools: &self.tools,
             grub: &self.grub,
+            formats: &Default::default(),
             lock: &self.lock,
         };
         image::build(&self.store, &spec, images, &|_| ())

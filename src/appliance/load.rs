@@ -46,6 +46,7 @@ pub fn load(appliance_toml: &Path) -> Result<Plan, LoadError> {
         })
         .collect();
     inputs(&sources);
+    formats(&sources);
     let mut plan = skeleton(&manifest, &sources);
     report.check()?;
     users(&mut plan, &manifest, &sources);
@@ -113,6 +114,15 @@ fn inputs(sources: &[Source<'_>]) {
     for (folder, place) in sources.iter().flat_map(|source| &source.folders) {
         folders.claim(folder.clone(), *place, || {
             format!("two Python environments are in \"{folder}\"")
+        });
+    }
+}
+
+fn formats(sources: &[Source<'_>]) {
+    let mut names = Unique::default();
+    for name in sources.iter().flat_map(|source| &source.formats) {
+        names.claim(name.value.clone(), name.place, || {
+            format!("there are two formats \"{}\"", name.value)
         });
     }
 }

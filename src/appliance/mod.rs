@@ -26,7 +26,7 @@ mod tests;
 pub use error::LoadError;
 pub use load::load;
 pub use plan::{
-    AdminUser, Check, Disks, FileRule, Firmware, HealthCheck, Input, InputKind, Overlay, Plan,
-    Port, Protocol, PythonEnv, Secret, StateDir, Target, User, Value,
+    AdminUser, Check, Disks, FileRule, Firmware, Format, HealthCheck, Input, InputKind, Overlay,
+    Plan, Port, Protocol, PythonEnv, Secret, StateDir, Target, User, Value,
 };
 pub use render::render_file;

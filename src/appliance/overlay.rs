@@ -9,12 +9,13 @@ use super::document::{Document, Place, Text};
 use super::error::Report;
 use super::options::{self, Specs};
 use super::walk::Table;
-use super::{Input, InputKind, Overlay, PythonEnv, Target, names, target};
+use super::{Format, Input, InputKind, Overlay, PythonEnv, Target, names, target};
+use crate::debian::relation::is_package_name;
 use crate::digest::Digest;
 use crate::lock::{UrlRequest, check_npm_range, check_requirement};
 
 /// Top-level keys.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "description",
     "requires",
     "enable",
@@ -28,6 +29,7 @@ const KEYS: [&str; 14] = [
     "secrets",
     "files",
     "health",
+    "formats",
     "options",
 ];
 
@@ -43,6 +45,8 @@ pub(super) struct Source<'a> {
     pub(super) folders: Vec<(String, Place<'a>)>,
     /// Names of all inputs.
     pub(super) inputs: Vec<Text<'a>>,
+    /// Names of all formats.
+    pub(super) formats: Vec<Text<'a>>,
     /// Without what has templates.
     pub(super) overlay: Overlay,
 }
@@ -81,12 +85,16 @@ pub(super) fn read<'a>(
         files: Vec::new(),
         options: BTreeMap::new(),
         health: Vec::new(),
+        formats: Vec::new(),
     };
     let (npm, url) = (BTreeMap::new(), BTreeMap::new());
-    let (folders, inputs) = (Vec::new(), Vec::new());
-    let mut source = Source { root, specs, npm, url, folders, inputs, overlay };
+    let (folders, inputs, formats) = (Vec::new(), Vec::new(), Vec::new());
+    let mut source = Source { root, specs, npm, url, folders, inputs, formats, overlay };
     if let Some(table) = root.table("inputs") {
         source.inputs(&table);
+    }
+    if let Some(table) = root.table("formats") {
+        source.formats(&table);
     }
     source
 }
@@ -95,6 +103,31 @@ fn packages(root: &Table<'_>) -> BTreeSet<String> {
     let Some(table) = root.table("packages") else { return BTreeSet::new() };
     table.only(&["debian"]);
     table.strings("debian").iter().filter_map(names::package).collect()
+}
+
+fn format(name: &str, table: &Table<'_>) -> Option<Format> {
+    table.only(&["package", "safe-back-to"]);
+    let package = table.require("package", &format!("package = \"{name}\""))?.string();
+    let package = package.and_then(|text| {
+        if is_package_name(&text.value) {
+            return Some(text.value);
+        }
+        let help = "a wheel's or a Debian package's name, as appliance.lock has it";
+        text.fail(format!("\"{}\" is not the name of a package", text.value), help);
+        None
+    });
+    let oldest = table.require("safe-back-to", "safe-back-to = \"1.2\"")?.string();
+    let oldest = oldest.and_then(|text| {
+        let number =
+            |part: &str| (1..=9).contains(&part.len()) && part.bytes().all(|c| c.is_ascii_digit());
+        if text.value.split('.').all(number) && text.value.split('.').count() <= 10 {
+            return Some(text.value);
+        }
+        let help = "numbers with dots between, such as \"1.100\"";
+        text.fail(format!("\"{}\" is not a version", text.value), help);
+        None
+    });
+    Some(Format { name: name.to_owned(), package: package?, safe_back_to: oldest? })
 }
 
 fn cpu_features(root: &Table<'_>, target: &Target) -> BTreeSet<String> {
@@ -131,6 +164,17 @@ impl<'a> Source<'a> {
                 }
                 self.inputs.push(name);
             }
+        }
+    }
+
+    fn formats(&mut self, table: &Table<'a>) {
+        for (name, node) in table.entries() {
+            let valid = names::name(&name, "a format's name").is_some();
+            if let Some(table) = node.table().filter(|_| valid) {
+                let format = format(&name.value, &table);
+                self.overlay.formats.extend(format);
+            }
+            self.formats.push(name);
         }
     }
 

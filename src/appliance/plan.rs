@@ -146,6 +146,8 @@ pub struct Overlay {
     pub options: BTreeMap<String, Value>,
     /// How to tell that it works.
     pub health: Vec<HealthCheck>,
+    /// Programs whose data have a format.
+    pub formats: Vec<Format>,
 }
 
 /// An input that is put into the image.
@@ -270,6 +272,17 @@ pub struct FileRule {
     pub group: String,
     /// Permission bits.
     pub mode: u16,
+}
+
+/// A program whose data older versions of it may not be able to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Format {
+    /// What it is called, the same for ever.
+    pub name: String,
+    /// The wheel or Debian package whose version counts.
+    pub package: String,
+    /// The oldest version that reads what this one writes: dotted numbers.
+    pub safe_back_to: String,
 }
 
 /// A named check that a box runs to tell that a service works.

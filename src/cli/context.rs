@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use super::CommandError;
 use crate::appliance::{self, Plan};
 use crate::fetch::{Event as FetchEvent, Http, Settings, Sources};
+use crate::image;
 use crate::lock::{Group, Lock};
 use crate::pipeline::{Build, BuildError, Event, Net};
 use crate::store::Store;
@@ -74,6 +75,18 @@ impl<'a> Context<'a> {
     /// `images/`.
     pub fn images(&self) -> PathBuf {
         self.project().join("images")
+    }
+
+    /// The folder of the image that is meant: by its id, or itself; else the newest.
+    pub fn image_dir(&self, name: Option<&Path>) -> Result<PathBuf, CommandError> {
+        let images = self.images();
+        Ok(match name {
+            Some(name) if name.components().count() == 1 && !name.is_dir() => images.join(name),
+            Some(dir) => dir.to_owned(),
+            None => {
+                image::current(&images)?.ok_or("there is no image; run `chatimg build` first")?.dir
+            }
+        })
     }
 
     /// The user's own settings file; it may be missing.
@@ -146,7 +159,7 @@ impl<'a> Context<'a> {
 }
 
 /// `chatimg` below a folder of the user: the one the variable names, or the usual one in the home.
-fn user_dir(variable: &str, usual: &str) -> Option<PathBuf> {
+pub fn user_dir(variable: &str, usual: &str) -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set(variable).or_else(|| Some(set("HOME")?.join(usual))).map(|dir| dir.join("chatimg"))
 }

@@ -8,12 +8,14 @@ use indicatif::HumanBytes;
 use super::CommandError;
 use super::context::Context;
 use super::host;
+use super::key::KeyOption;
 use crate::deliver::device::{Disk, Machine, Need};
 use crate::deliver::flash::{self, Event, FlashError, FlashSpec, Source, Step, Target};
-use crate::image;
 use crate::ui::Transfers;
 
 /// Write the newest image to a disk, or to both disks of a mirror, and read it back
+///
+/// The box will take the images that your key signs (see `chatimg key`), unless [update] of host.toml names others.
 ///
 /// Everything on the disks is erased. Without --disk or --image-file, the disks of this machine are listed. The
 /// partition table comes last, when all else was read back: a disk whose flash was cut short does not start.
@@ -34,11 +36,12 @@ pub struct Args {
     /// Take this image instead of the newest: its id, or its folder
     #[arg(long, value_name = "ID|DIR")]
     image: Option<PathBuf>,
+    #[command(flatten)]
+    key: KeyOption,
 }
 
 pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let settings = args.host.as_deref().map(|file| host::load(file, context.ui)).transpose()?;
-    let settings = settings.map(|settings| settings.encode());
     let machine = Machine::default();
     let source = source(args, context);
     if args.disk.is_empty() && args.image_file.is_empty() {
@@ -53,7 +56,12 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
         true => args.image_file.iter().cloned().map(Target::File).collect(),
         false => disks(args, &machine, &source, context)?,
     };
-    let spec = FlashSpec { source: &source, targets: &targets, settings: settings.as_deref() };
+    let mut settings = settings.unwrap_or_default();
+    if !settings.has_update_keys() {
+        settings.set_update_key(&args.key.read_or_create(context.ui)?.public());
+    }
+    let settings = settings.encode();
+    let spec = FlashSpec { source: &source, targets: &targets, settings: Some(&settings) };
     flash::check(&spec)?;
     confirm(args, &machine, &targets, context)?;
     put(&machine, &spec, context)?;
@@ -65,15 +73,7 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
 
 /// The image that is meant.
 fn source(args: &Args, context: &Context<'_>) -> Result<Source, CommandError> {
-    let images = context.images();
-    let dir = match &args.image {
-        Some(name) if name.components().count() == 1 && !name.is_dir() => images.join(name),
-        Some(dir) => dir.clone(),
-        None => {
-            let newest = image::current(&images)?;
-            newest.ok_or("there is no image to write; run `chatimg build` first")?.dir
-        }
-    };
+    let dir = context.image_dir(args.image.as_deref())?;
     Ok(Source::open(&dir)?)
 }
 

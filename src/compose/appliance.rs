@@ -1,6 +1,7 @@
 //! The whole root file system of an appliance.
 
 use super::finish::{self, Finish, FinishError};
+use super::formats::{FormatError, formats};
 use super::packages::{self, ComposeError, Event};
 use super::secrets::{self, SecretError};
 use super::system::{self, SystemError};
@@ -26,6 +27,9 @@ pub enum ApplianceError {
     /// An overlay is wrong.
     #[error(transparent)]
     System(#[from] SystemError),
+    /// The format of a program's data is declared wrongly.
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// A finishing step failed.
     #[error("finishing the root file system: {0}")]
     Finish(#[from] FinishError),
@@ -132,10 +136,11 @@ fn system(inputs: &Inputs<'_>, packages: &Tree) -> Result<Tree, ApplianceError> 
     let files =
         store.tree(key.finish(), |pack| system::files(store, pack, packages, plan, lock, sources));
     let files = files.map_err(StepError::into_inner)?;
+    let formats = formats(plan, lock)?;
     let mut key = Hasher::step("settle");
-    key.field(lock.epoch.to_le_bytes());
+    key.field(lock.epoch.to_le_bytes()).field(format!("{formats:?}"));
     key.field(files.id().as_bytes()).field(plan.identity());
-    let settled =
-        store.tree(key.finish(), |pack| system::settle(store, pack, &files, plan, lock.epoch));
+    let about = system::About { plan, epoch: lock.epoch, formats: &formats };
+    let settled = store.tree(key.finish(), |pack| system::settle(store, pack, &files, about));
     Ok(settled.map_err(StepError::into_inner)?)
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::accounts;
+use super::formats::Formats;
 use super::inputs;
 use super::overlay;
 use super::packages::ComposeError;
@@ -125,15 +126,23 @@ pub(super) fn files(
     Ok(root.tree)
 }
 
+/// What the box is told of its image.
+#[derive(Clone, Copy)]
+pub(super) struct About<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) epoch: i64,
+    pub(super) formats: &'a Formats,
+}
+
 /// Adds what the box reads, and enables units. `files`: what [`files`] made; the units' own text is read from
 /// it, so it must be in the store already.
 pub(super) fn settle(
     store: &Store,
     pack: &mut PackWriter,
     files: &Tree,
-    plan: &Plan,
-    epoch: i64,
+    about: About<'_>,
 ) -> Result<Tree, SystemError> {
+    let About { plan, epoch, .. } = about;
     let ids = accounts::ids(store, files)?;
     let (tree, owners) = (files.clone(), BTreeMap::new());
     let mut root = SystemRoot { tree, store, pack, epoch, ids, owners };
@@ -145,11 +154,17 @@ pub(super) fn settle(
     secrets(&mut root, plan)?;
     ports(&mut root, plan)?;
     health(&mut root, plan)?;
-    about(&mut root, plan)?;
+    image(&mut root, about)?;
     Ok(root.tree)
 }
 
-impl SystemRoot<'_> {
+impl<'a> SystemRoot<'a> {
+    /// A tree in which everything is root's.
+    pub(super) fn of(tree: Tree, store: &'a Store, pack: &'a mut PackWriter, epoch: i64) -> Self {
+        let ids = accounts::Ids::default();
+        Self { tree, store, pack, epoch, ids, owners: BTreeMap::new() }
+    }
+
     pub(super) fn meta(&self, mode: u16) -> Meta {
         Meta::root(mode, self.epoch)
     }
@@ -310,14 +325,19 @@ fn health(root: &mut SystemRoot<'_>, plan: &Plan) -> Result<(), SystemError> {
     root.file(&format!("{BOX}/health"), 0o644, &text)
 }
 
-fn about(root: &mut SystemRoot<'_>, plan: &Plan) -> Result<(), SystemError> {
+/// `image.json`: the image's description (`deliver::update`) without what only the finished image has, and more.
+fn image(root: &mut SystemRoot<'_>, about: About<'_>) -> Result<(), SystemError> {
+    let About { plan, epoch, formats } = about;
     let overlays: Vec<_> = plan.overlays.iter().map(|overlay| &overlay.name).collect();
-    let about = serde_json::json!({
+    let image = serde_json::json!({
         "name": plan.name,
+        "appliance": plan.name,
         "domain": plan.domain,
         "admin": plan.admin.name,
         "overlays": overlays,
-        "epoch": root.epoch,
+        "raid": plan.target.disks.raid(),
+        "epoch": epoch,
+        "formats": formats,
     });
-    root.file(&format!("{BOX}/image.json"), 0o644, &format!("{about:#}\n"))
+    root.file(&format!("{BOX}/image.json"), 0o644, &format!("{image:#}\n"))
 }

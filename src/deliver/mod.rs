@@ -1,5 +1,6 @@
-//! From an image to where it works: a disk.
+//! From an image to where it works: a disk, or a box that runs.
 
 pub mod device;
 pub mod flash;
 mod sys;
+pub mod update;

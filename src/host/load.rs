@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::names;
 use super::secrets::{self, Secret};
-use super::{MAX_SIZE, Settings, mail, network, recipient};
+use super::{MAX_SIZE, Settings, mail, network, owner, recipient};
 use crate::appliance::LoadError;
 use crate::appliance::document::{Document, Text};
 use crate::appliance::error::{Report, hint};
@@ -17,11 +17,11 @@ use crate::appliance::keys::public_key;
 use crate::appliance::walk::Table;
 
 /// The file's own keys.
-const KEYS: [&str; 8] =
-    ["hostname", "timezone", "network", "admin", "alerts", "mail", "backup", "secrets"];
+const KEYS: [&str; 9] =
+    ["hostname", "timezone", "network", "admin", "alerts", "mail", "backup", "update", "secrets"];
 /// The keys of all values that messages may quote; others may be secrets in the wrong place.
 const PUBLIC: &str = "
-    hostname timezone admin.authorized-keys alerts.mail-to backup.recipients
+    hostname timezone admin.authorized-keys alerts.mail-to backup.recipients update.keys
     mail.host mail.port mail.from mail.user mail.tls
     network.interface network.mac network.dhcp network.accept-ra network.addresses network.gateways
     network.dns network.search network.ntp
@@ -88,6 +88,7 @@ pub(super) fn load(path: &Path, privacy: Privacy) -> Result<Settings, LoadError>
 fn is_public(keys: &[&str], written: &str) -> bool {
     let keys = keys.join(".");
     let secret = ["PRIVATE KEY", "AGE-SECRET-KEY"].iter().any(|word| written.contains(word))
+        || owner::is_secret(written)
         || written.split_once("://").is_some_and(|(_, rest)| rest.contains('@'));
     PUBLIC.split_whitespace().any(|public| public == keys) && !secret
 }
@@ -112,6 +113,7 @@ fn settings(root: &Table<'_>, reading: &Reading<'_>) -> Settings {
     set("mail", root.table("mail").map(|table| mail::relay(&table, &secrets)));
     let recipients = |table: Table<'_>| list(&table, "recipients", recipient::check);
     set("backup", root.table("backup").map(recipients));
+    set("update", root.table("update").map(|table| list(&table, "keys", owner::check)));
     unused_password(root, &secrets, reading);
     let secrets = secrets.into_iter().filter_map(|(text, secret)| Some((text.value, secret?)));
     Settings { public, secrets: secrets.collect(), warnings: Vec::new() }
@@ -180,6 +182,8 @@ mod tests {
             (vec!["mail", "host"], "'smtp://box:secret@example.org'", false),
             (vec!["admin", "authorized-keys"], "'-----BEGIN OPENSSH PRIVATE KEY-----'", false),
             (vec!["backup", "recipients"], "'AGE-SECRET-KEY-1X'", false),
+            (vec!["update", "keys"], "'RWQX'", true),
+            (vec!["update", "keys"], "'RWQAAEIyX'", false),
         ] {
             assert_eq!(is_public(&keys, written), expected, "{keys:?}");
         }

@@ -17,19 +17,21 @@ mod load;
 mod mail;
 mod names;
 mod network;
+mod owner;
 mod recipient;
 mod secrets;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 pub use secrets::Secret;
 
 use crate::appliance::LoadError;
 use crate::diagnostic::Diagnostic;
 use crate::digest::Digest;
+use crate::minisign::PublicKey;
 
 /// The first line of the encoded settings.
 pub const MAGIC: &str = "CHATIMG-SETTINGS-1\n";
@@ -37,7 +39,7 @@ pub const MAGIC: &str = "CHATIMG-SETTINGS-1\n";
 pub const MAX_SIZE: usize = 1 << 20;
 
 /// One box's settings, in which nothing is wrong as far as can be known before the box has them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Settings {
     /// All but the secrets; tables and keys as in the file.
     public: BTreeMap<String, Value>,
@@ -71,6 +73,17 @@ impl Settings {
     /// Names of the secrets that are set.
     pub fn secret_names(&self) -> impl Iterator<Item = &str> {
         self.secrets.keys().map(String::as_str)
+    }
+
+    /// Whose images the box takes, if the file says so. What is left out is not said: a box that has keys keeps them.
+    pub fn has_update_keys(&self) -> bool {
+        self.public.contains_key("update")
+    }
+
+    /// Lets the box take images that this key signed, and no others.
+    pub fn set_update_key(&mut self, key: &PublicKey) {
+        let keys = json!({"keys": [key.to_string()]});
+        self.public.insert("update".to_owned(), keys);
     }
 
     /// The bytes for the start of partition 7, without zeros behind; at most [`MAX_SIZE`]. Secret.

@@ -66,7 +66,7 @@ pub(super) fn write(
 ) -> Result<(), ImageError> {
     let head = json!({
         "schema": SCHEMA, "id": id, "appliance": spec.name, "epoch": spec.epoch,
-        "tree": root.id(), "raid": layout.disks().raid(),
+        "tree": root.id(), "raid": layout.disks().raid(), "formats": spec.formats,
         "root": {"file": output::ROOT, "size": contents.root.size, "sha256": contents.root.digest},
     });
     let disks: Vec<_> = layout
@@ -80,7 +80,7 @@ pub(super) fn write(
         let file = File::create_new(path)?;
         let mut out = BufWriter::new(&file);
         let head = head.to_string();
-        writeln!(out, "{},", head.trim_end_matches('}').trim_end())?;
+        writeln!(out, "{},", head.strip_suffix('}').unwrap_or(&head))?;
         list(&mut out, "disks", disks.iter().cloned())?;
         writeln!(out, ",")?;
         list(&mut out, "inputs", inputs.as_array().into_iter().flatten().cloned())?;

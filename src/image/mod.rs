@@ -23,6 +23,7 @@ pub use grub::GrubParts;
 pub use initrd::{MDADM as INITRD_MDADM, WANTED as INITRD_MODULES};
 pub(crate) use sparse::is_zero;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::appliance::Disks;
@@ -51,6 +52,9 @@ pub struct ImageSpec<'a> {
     pub grub: &'a GrubParts,
     /// Named in the manifest.
     pub lock: &'a Lock,
+    /// For the manifest: programs whose data have a format, each with its version and the oldest that reads what it
+    /// writes.
+    pub formats: &'a BTreeMap<String, (String, String)>,
 }
 
 /// What happens while an image is built.

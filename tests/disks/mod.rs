@@ -70,6 +70,7 @@ impl Image {
     pub fn flash(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chatimg"));
         command.arg("flash").arg("--image").arg(self.dir.path()).args(args);
+        command.env("XDG_CONFIG_HOME", self.path("config"));
         command.env("CHATIMG_STORE", self.path("store")).stdin(std::process::Stdio::null());
         command
     }
@@ -107,7 +108,13 @@ impl Image {
 
     pub fn assert_leg_on(&self, leg: usize, disk: &Path) {
         let bytes = fs::read(disk).expect("disk");
-        assert!(bytes[..IMAGE as usize] == self.bytes[leg], "{}", disk.display());
+        // Partition 7 has at least the owner's key.
+        let (before, rest) = bytes[..IMAGE as usize].split_at(2 * MIB as usize);
+        let (settings, after) = rest.split_at(MIB as usize);
+        let expected = &self.bytes[leg];
+        assert!(before == &expected[..2 * MIB as usize], "{}", disk.display());
+        assert!(after == &expected[3 * MIB as usize..], "{}", disk.display());
+        assert!(settings.starts_with(b"CHATIMG-SETTINGS-1\n"), "{}", disk.display());
         let tail = &bytes[bytes.len().saturating_sub(TAIL as usize).max(IMAGE as usize)..];
         assert!(tail.iter().all(|byte| *byte == 0), "{}: the end", disk.display());
     }

@@ -40,7 +40,7 @@ def near(name, known):
 
 def quoted(text):
     """The text as messages name it, unless it looks like a secret."""
-    private = "PRIVATE KEY" in text or "AGE-SECRET-KEY" in text
+    private = "PRIVATE KEY" in text or "AGE-SECRET-KEY" in text or is_owner_secret(text)
     scheme, found, rest = text.partition("://")
     return "this" if private or (found and "@" in rest) else f'"{text}"'
 
@@ -262,6 +262,38 @@ def bech32_checksum(values):
         for bit, part in enumerate(generator):
             total ^= part if top >> bit & 1 else 0
     return total
+
+
+def is_owner_secret(text):
+    """Whether a secret key of minisign is in it, with or without a password."""
+    return "RWRTY0Iy" in text or "RWQAAEIy" in text
+
+
+def owner_key(text):
+    """A public key of minisign: whose images the box takes."""
+    if is_owner_secret(text):
+        advice = "keep it where images are built; here belongs its public half: chatimg key show"
+        raise Wrong("this is a secret key of minisign", advice)
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        data = b""
+    whole = len(data) == 42 and data[:2] == b"Ed" and base64.b64encode(data).decode() == text
+    if not whole or not is_signing_point(data[10:]):
+        advice = 'copy the line that `chatimg key show` says; it begins with "RW"'
+        raise Wrong(f"{quoted(text)} is not a public key of minisign", advice)
+    return text
+
+
+def is_signing_point(data):
+    """Whether it is a point of Ed25519's curve (RFC 8032, section 5.1.3), and not one of those few that anybody can
+    sign for."""
+    prime = 2**255 - 19
+    d = -121665 * pow(121666, -1, prime)
+    y = int.from_bytes(data, "little") % 2**255
+    square = (y * y - 1) * pow(d * y * y + 1, -1, prime) % prime
+    weak = y % prime in (0, 1, prime - 1) or (d * y**4 + 2 * y * y - 1) % prime == 0
+    return pow(square, (prime - 1) // 2, prime) in (0, 1) and not weak
 
 
 def secret(name, text):

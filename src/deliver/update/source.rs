@@ -1,0 +1,167 @@
+//! An image on its way to a box: its root image, and what is said of it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::UpdateError;
+use super::chunks::Chunks;
+use crate::digest::Digest;
+
+/// The version of `manifest.json` that is understood.
+const MANIFEST: u32 = 3;
+/// The version of `update.json` that is made.
+const SCHEMA: u32 = 1;
+
+/// What is said of an image to a box, and signed: `update.json`. Its keys are in order here, so they are there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// Of which appliance it is.
+    pub appliance: String,
+    /// Seconds since 1970: how new what it is made of is.
+    pub epoch: i64,
+    /// For each program whose data have a format: its version, and the oldest that reads what it writes.
+    #[serde(default)]
+    pub formats: BTreeMap<String, (String, String)>,
+    /// The image's id.
+    pub id: String,
+    /// For which disks: `none`, `mirror`.
+    pub raid: String,
+    /// The root image.
+    pub root: RootFile,
+    /// The version of this form.
+    pub schema: u32,
+}
+
+/// The root image's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootFile {
+    /// Of all its bytes.
+    pub sha256: Digest,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Description {
+    /// The bytes that are signed and sent.
+    ///
+    /// # Errors
+    /// None that can happen.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, UpdateError> {
+        serde_json::to_vec(self).map_err(|error| UpdateError::Manifest {
+            path: PathBuf::from("update.json"),
+            why: error.to_string(),
+        })
+    }
+}
+
+/// A finished image.
+#[derive(Debug)]
+pub struct Source {
+    /// What is said of it.
+    pub description: Description,
+    path: PathBuf,
+    root: File,
+}
+
+impl Source {
+    /// Opens the image in `images/<id>`, of which the caller knows that it is whole.
+    ///
+    /// # Errors
+    /// It is of another version, or its files do not fit each other.
+    pub fn open(dir: &Path) -> Result<Self, UpdateError> {
+        let (manifest, path) = (dir.join("manifest.json"), dir.join("root.img"));
+        let read = |path: &Path, source| UpdateError::Read { path: path.to_owned(), source };
+        let bad = |why: String| UpdateError::Manifest { path: manifest.clone(), why };
+        let text = fs::read(&manifest).map_err(|error| read(&manifest, error))?;
+        let description: Description =
+            serde_json::from_slice(&text).map_err(|error| bad(error.to_string()))?;
+        if description.schema != MANIFEST {
+            let schema = description.schema;
+            return Err(bad(format!(
+                "it is of version {schema}, and {MANIFEST} is understood; run `chatimg build` again"
+            )));
+        }
+        let root = File::open(&path).map_err(|error| read(&path, error))?;
+        let size = root.metadata().map_err(|error| read(&path, error))?.len();
+        if size != description.root.size {
+            let expected = description.root.size;
+            return Err(bad(format!("root.img has {size} bytes, not {expected}")));
+        }
+        Ok(Self { description: Description { schema: SCHEMA, ..description }, path, root })
+    }
+
+    /// The root image.
+    pub fn root(&self) -> &File {
+        &self.root
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Cuts the root image up, on all cores.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn chunks(&self, progress: &(dyn Fn(u64) + Sync)) -> Result<Chunks, UpdateError> {
+        Chunks::read(&self.root, progress)
+            .map_err(|source| UpdateError::Chunks { path: self.path.clone(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn open(manifest: &serde_json::Value, root: &[u8]) -> Result<Source, String> {
+        let dir = tempfile::tempdir().expect("folder");
+        fs::write(dir.path().join("manifest.json"), manifest.to_string()).expect("write");
+        fs::write(dir.path().join("root.img"), root).expect("write");
+        Source::open(dir.path()).map_err(|error| error.to_string())
+    }
+
+    fn manifest() -> serde_json::Value {
+        json!({
+            "schema": 3, "id": "3150c281b22d6c0c", "appliance": "chat.example", "raid": "mirror",
+            "epoch": 1_795_140_670, "tree": "t",
+            "root": {"file": "root.img", "size": 3, "sha256": Digest::of(b"abc")},
+            "formats": {"matrix-synapse": ["1.142.0", "1.98"]}, "disks": [], "files": [],
+        })
+    }
+
+    #[test]
+    fn a_description_is_always_the_same_bytes() {
+        let source = open(&manifest(), b"abc").expect("opens");
+        let bytes = source.description.to_bytes().expect("writes");
+        let expected = "{\"appliance\":\"chat.example\",\"epoch\":1795140670,\
+            \"formats\":{\"matrix-synapse\":[\"1.142.0\",\"1.98\"]},\"id\":\"3150c281b22d6c0c\",\
+            \"raid\":\"mirror\",\"root\":{\"sha256\":\
+            \"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\",\"size\":3},\
+            \"schema\":1}";
+        assert_eq!(String::from_utf8(bytes).expect("UTF-8"), expected);
+    }
+
+    #[test]
+    fn an_image_without_formats_has_none() {
+        let mut manifest = manifest();
+        manifest.as_object_mut().expect("a table").remove("formats");
+        let source = open(&manifest, b"abc").expect("opens");
+        assert!(source.description.formats.is_empty());
+    }
+
+    #[test]
+    fn files_that_do_not_fit_are_refused() {
+        let error = open(&manifest(), b"abcd").expect_err("refused");
+        assert!(error.contains("root.img has 4 bytes, not 3"), "{error}");
+        let mut other = manifest();
+        other["schema"] = json!(4);
+        let error = open(&other, b"abc").expect_err("refused");
+        assert!(error.contains("of version 4"), "{error}");
+    }
+}
