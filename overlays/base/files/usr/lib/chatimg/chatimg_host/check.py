@@ -38,6 +38,7 @@ SCHEMA = {
         "tls": values.tls,
     },
     "backup": {"recipients": [values.recipient]},
+    "update": {"keys": [values.update_key]},
     "secrets": {name: "secret" for name in SECRETS},
 }
 

@@ -252,6 +252,18 @@ def recipient(text):
     return text
 
 
+def update_key(text):
+    """minisign's public key: whose images the box takes."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        data = b""
+    if len(data) != 42 or data[:2] != b"Ed":
+        advice = 'copy the second line of the .pub file; it begins with "RW" and has 56 characters'
+        raise Wrong(f"{quoted(text)} is not a public key of minisign", advice)
+    return text
+
+
 def bech32_checksum(values):
     generator = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
     prefix = [ord(c) >> 5 for c in "age"] + [0] + [ord(c) & 31 for c in "age"]
