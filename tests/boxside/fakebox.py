@@ -106,6 +106,13 @@ class FakeBox(unittest.TestCase):
             for number, at in ((2, ESP_AT), (3, 0))
         ]
 
+    def snapshot(self, time, image, **about):
+        """One of an empty folder."""
+        folder = f"/state/.chatimg/snapshots/{time}-{image}"
+        self.write(f"{folder}/snapshot.json", json.dumps({"image": image, "time": time} | about))
+        self.write(f"{folder}/paths", "/var/lib/db\n")
+        self.write(f"{folder}/state/var/lib/db/main", f"data of {time}")
+
     def set_state(self, values):
         for device, at in self.copies():
             self.put(device, at, bootstate.encode(values))

@@ -1,7 +1,9 @@
 """The boot state: its form, its copies, and which of them counts."""
 
+import contextlib
 import os
 import unittest
+from unittest import mock
 
 from fakebox import ESP_AT, ID_A, ID_B, FakeBox
 
@@ -80,7 +82,7 @@ class Single(FakeBox):
         block = self.get(device, at, 1024)
         self.put(device, at, bytes(1024))
         self.put(device, 512, block)
-        self.assertEqual(bootstate.look(self.box)[0].at, 512)
+        self.assertEqual(bootstate.look(self.box)[1].at, 512)
 
     def test_a_device_that_gives_back_something_else_is_told(self):
         copy = bootstate.Copy(self.box.at("/dev/full"), 0, None)
@@ -134,6 +136,28 @@ class Mirror(FakeBox):
         self.write("/sys/block/md5/md/degraded", "1\n")
         slot = slots.slot(self.box, "b")
         self.assertEqual(([one.name for one in slot.legs], slot.whole), (["sda5"], False))
+
+
+    def test_the_copies_that_the_initrd_reads_come_first(self):
+        written = []
+        with mock.patch.object(bootstate, "put", lambda copy, _: written.append(copy.device.name) or ""):
+            bootstate.change(self.box, {})
+        self.assertEqual(written, ["sda3", "sdb3", "sda2", "sdb2"])
+
+    def test_a_cut_between_two_copies_leaves_the_new_state(self):
+        for cut in range(1, 5):
+            self.set_state(VALUES | {"gen": str(10 * cut)})
+            real, done = bootstate.put, []
+
+            def put(copy, block):
+                if len(done) == cut:
+                    raise KeyboardInterrupt
+                done.append(copy)
+                return real(copy, block)
+
+            with mock.patch.object(bootstate, "put", put), contextlib.suppress(KeyboardInterrupt):
+                bootstate.change(self.box, {"good": "b"})
+            self.assertEqual((self.state()["good"], self.state()["gen"]), ("b", str(10 * cut + 1)))
 
 
 class SingleSlot(FakeBox):

@@ -122,8 +122,8 @@ class Rollback(Admin):
     def setUp(self):
         super().setUp()
         bootstate.change(self.box, {"b": ID_B})
-        about = json.dumps({"image": ID_B, "time": 900_000})
-        self.write(f"/state/.chatimg/snapshots/900000-{ID_B}/snapshot.json", about)
+        self.snapshot(900_000, ID_B)
+        self.commands.answers["cp"] = lambda *command: place.system.run("cp", "-a", *command[4:])
         self.write(f"/state/.chatimg/images/{ID_B}.json", json.dumps({"formats": {"matrix-synapse": ["1.140.0", "1.90"]}}))
 
     def hook(self, text="echo \"messages since $1\" >\"$2\""):
@@ -137,7 +137,7 @@ class Rollback(Admin):
         self.assertEqual((file.read_text(), file.stat().st_mode & 0o777), ("messages since 900000\n", 0o600))
         self.assertIn(str(file), said)
         found = switch.read(self.box)
-        self.assertEqual((found["kind"], found["restore"], found["guard"]), ("rollback", f"900000-{ID_B}", "login"))
+        self.assertEqual((found["kind"], found["restore"], found["guard"]), ("rollback", f"restore-900000-{ID_B}", "login"))
         self.assertEqual(self.state()["try"], "b")
         # Nobody sends anything between the export and the restart.
         calls = self.commands.calls
@@ -194,8 +194,7 @@ class Told(Admin):
         self.assertEqual((section.lines, section.problems), ([f"a       {ID_A} (matrix-synapse 1.142.0), runs", "b       empty"], []))
         self.box.prepare()
         history.add(self.box, "failed", **{"from": ID_A, "to": ID_B, "reason": "x: no"})
-        about = json.dumps({"image": ID_A, "time": int(time.time()) - 7200, "size": 3_000_000})
-        self.write(f"/state/.chatimg/snapshots/5-{ID_A}/snapshot.json", about)
+        self.snapshot(int(time.time()) - 7200, ID_A, size=3_000_000)
         section = self.look()
         self.assertRegex("\n".join(section.lines), "failed, back to.*x: no\nsnapshot of .*2 h.* ago.*3.0 MB")
         self.assertEqual((section.data["running"], section.data["slots"], section.data["trial"]),

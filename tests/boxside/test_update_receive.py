@@ -291,7 +291,7 @@ class Updates(UpdateBox):
             found = os.statvfs(path)
             return os.statvfs_result((found[0], 4096, 1000, 10, 10, *found[5:]))
 
-        with mock.patch.object(snapshot.check_room, "__defaults__", (full,)):
+        with mock.patch.object(snapshot.check_room, "__defaults__", (1, full)):
             self.refused("snapshot of the state needs", Client(noise(13, 9)).all(switch={"guard": "gate"}))
         self.assertEqual((self.commands.called("systemctl"), self.state()["try"]), ([], ""))
 

@@ -1,5 +1,7 @@
 """Snapshots, the switch, the trial and its verdict, and what follows."""
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -77,10 +79,11 @@ class Snapshots(SwitchBox):
         folder = self.box.kept / "snapshots" / name
         files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
         state = {"state/var/lib/db/main", "state/var/lib/db/inner/x", "state/var/lib/chat/media/picture"}
-        self.assertEqual(files, state | {"snapshot.json"})
+        self.assertEqual(files, state | {"snapshot.json", "paths"})
+        self.assertEqual((folder / "paths").read_text(), "/var/lib/chat\n/var/lib/db\n")
         self.assertEqual((folder / "state/var/lib/db/main").stat().st_mode & 0o777, 0o600)
         about = json.loads((folder / "snapshot.json").read_text())
-        self.assertEqual((about["image"], about["paths"]), (ID_A, ["/var/lib/chat", "/var/lib/db"]))
+        self.assertEqual((about["image"], about["why"]), (ID_A, "test"))
         self.assertEqual(self.box.kept.stat().st_mode & 0o777, 0o700)
         # Synced before it gets its name.
         self.assertTrue(self.commands.called("sync --file-system"))
@@ -89,7 +92,8 @@ class Snapshots(SwitchBox):
 
     def test_a_path_that_is_not_there_yet_is_passed_over(self):
         shutil.rmtree(self.root / "state/var/lib/chat")
-        snapshot.take(self.box, "test")
+        name = snapshot.take(self.box, "test")
+        self.assertEqual((self.box.kept / "snapshots" / name / "paths").read_text(), "/var/lib/db\n")
 
     def test_a_file_system_without_reflinks_is_refused_and_leaves_nothing(self):
         del self.commands.answers["cp"]
@@ -139,36 +143,41 @@ class Snapshots(SwitchBox):
         return lambda path: mock.Mock(**values)
 
     def test_room_is_asked_for_beforehand(self):
-        snapshot.check_room(self.box, self.room())
+        snapshot.check_room(self.box, room=self.room())
         needed = snapshot.SPARE // 4096
         with self.assertRaisesRegex(Trouble, "data partition has .* free"):
-            snapshot.check_room(self.box, self.room(f_bavail=needed))
+            snapshot.check_room(self.box, room=self.room(f_bavail=needed))
         # The database and a little for each file; media do not count.
-        snapshot.check_room(self.box, self.room(f_bavail=needed + 20))
+        snapshot.check_room(self.box, room=self.room(f_bavail=needed + 20))
         self.write("/state/var/lib/db/big", b"x" * 200_000)
         with self.assertRaisesRegex(Trouble, "data partition has .* free"):
-            snapshot.check_room(self.box, self.room(f_bavail=needed + 20))
+            snapshot.check_room(self.box, room=self.room(f_bavail=needed + 20))
         with self.assertRaisesRegex(Trouble, "more files"):
-            snapshot.check_room(self.box, self.room(f_favail=snapshot.SPARE_FILES))
+            snapshot.check_room(self.box, room=self.room(f_favail=snapshot.SPARE_FILES))
         small = lambda path: mock.Mock(f_frsize=4096, f_favail=10**9, f_bavail=10 if "run" in str(path) else 10**9)
         with self.assertRaisesRegex(Trouble, "/run has"):
-            snapshot.check_room(self.box, small)
+            snapshot.check_room(self.box, room=small)
 
-    def make(self, time_, image):
-        about = {"image": image, "time": time_}
-        self.write(f"/state/.chatimg/snapshots/{time_}-{image}/snapshot.json", json.dumps(about))
+    def test_one_that_was_used_up_is_none(self):
+        self.snapshot(5, ID_B)
+        self.assertEqual(snapshot.left_by(self.box, ID_B).name, f"5-{ID_B}")
+        shutil.rmtree(self.box.kept / f"snapshots/5-{ID_B}/state/var/lib/db")
+        self.assertIsNone(snapshot.left_by(self.box, ID_B))
+        snapshot.sweep(self.box, {f"5-{ID_B}"})
+        self.assertTrue((self.box.kept / f"snapshots/5-{ID_B}").exists())
+        snapshot.sweep(self.box, set())
+        self.assertFalse((self.box.kept / f"snapshots/5-{ID_B}").exists())
 
     def test_old_ones_go_but_not_those_that_are_needed(self):
         for number, image in enumerate([ID_A, ID_C, ID_A, ID_B, ID_B, ID_B], 1):
-            self.make(number, image)
+            self.snapshot(number, image)
         for name in ("1-x", "2-x"):
             self.write(f"/state/.chatimg/aside/{name}/state/x", "x")
-        snapshot.prune(self.box, {ID_A, ID_B}, {f"2-{ID_C}", "1-x"})
+        snapshot.prune(self.box, {ID_A, ID_B}, {f"2-{ID_C}"})
         self.assertEqual([one.name for one in snapshot.all_of(self.box)], [f"2-{ID_C}", f"3-{ID_A}", f"5-{ID_B}", f"6-{ID_B}"])
-        self.assertEqual({path.name for path in (self.box.kept / "aside").iterdir()}, {"1-x", "2-x"})
+        self.assertEqual([path.name for path in (self.box.kept / "aside").iterdir()], ["2-x"])
         snapshot.prune(self.box, set(), set())
         self.assertEqual(len(snapshot.all_of(self.box)), 2)
-        self.assertEqual(len(list((self.box.kept / "aside").iterdir())), 1)
 
 
 class Switches(SwitchBox):
@@ -211,6 +220,12 @@ class Switches(SwitchBox):
             switch.perform(self.box, UPDATE)
         self.assertEqual(self.commands.called("systemctl start"), ["systemctl start --no-block chat.service db.service"])
 
+    def test_services_start_again_if_somebody_ends_the_program(self):
+        with mock.patch.object(snapshot, "take", side_effect=SystemExit(143)), self.assertRaises(SystemExit):
+            switch.perform(self.box, UPDATE)
+        self.assertTrue(self.commands.called("systemctl start"))
+        self.assertEqual(self.state()["try"], "")
+
     def test_a_write_that_came_through_although_it_failed_leads_on(self):
         real = bootstate.change
 
@@ -222,6 +237,22 @@ class Switches(SwitchBox):
             switch.perform(self.box, UPDATE)
         self.assertEqual(switch.read(self.box)["to"], ID_B)
         self.assertEqual(self.commands.called("systemctl start"), [])
+
+    def test_a_snapshot_that_is_to_be_put_back_is_copied_for_that(self):
+        self.snapshot(5, ID_B)
+        switch.perform(self.box, Job(ID_B, "b", "gate", "rollback", f"5-{ID_B}"))
+        name = switch.read(self.box)["restore"]
+        self.assertEqual(name, f"restore-5-{ID_B}")
+        folder = self.box.kept / "snapshots"
+        self.assertEqual((folder / name / "state/var/lib/db/main").read_text(), "data of 5")
+        self.assertEqual((folder / name / "paths").read_text(), "/var/lib/db\n")
+        # What is under way is never swept away, and the snapshot itself stays one.
+        snapshot.prune(self.box, *switch.kept(self.box))
+        self.assertTrue((folder / name).exists())
+        self.assertEqual(snapshot.left_by(self.box, ID_B).name, f"5-{ID_B}")
+        self.starts_b(**{"good": "b", "try": "", "left": "0"})
+        settle.settle(self.box)
+        self.assertFalse((folder / name).exists())
 
     def test_values_that_the_initrd_could_misread_are_refused(self):
         for values in ({"to": "a b"}, {"to": "x\ny"}, {"TO": "x"}, {"to": "$(reboot)"}):
@@ -247,8 +278,7 @@ class Switches(SwitchBox):
         with self.assertRaisesRegex(Trouble, "no snapshot"):
             switch.back(self.box, True, "gate")
         for number in (5, 7):
-            about = json.dumps({"image": ID_B, "time": number})
-            self.write(f"/state/.chatimg/snapshots/{number}-{ID_B}/snapshot.json", about)
+            self.snapshot(number, ID_B)
         self.assertEqual(switch.back(self.box, True, "login"), Job(ID_B, "b", "login", "rollback", f"7-{ID_B}"))
         with self.assertRaisesRegex(Trouble, "not known"):
             switch.back(self.box, False, "gate")
@@ -314,7 +344,8 @@ class Gates(SwitchBox):
         trial.begin(self.box)
         self.commands.calls.clear()
         found = gate.Gate(self.box, look, self.sleep, lambda: self.waited)
-        return found.run()
+        with contextlib.redirect_stdout(io.StringIO()):
+            return found.run()
 
     def test_all_holds_so_it_stays(self):
         guard = subprocess.Popen(["sleep", "60"])
@@ -470,6 +501,14 @@ class Settles(SwitchBox):
         with self.assertRaisesRegex(Trouble, "not put back"):
             settle.settle(self.box)
         self.assertTrue((self.box.kept / "switch").exists())
+
+    def test_state_that_was_put_back_is_told_and_its_snapshot_is_used_up(self):
+        name = switch.read(self.box)["snapshot"]
+        switch.write(self.box, switch.read(self.box) | {"touched": "back"})
+        shutil.rmtree(self.box.kept / "snapshots" / name / "state/var/lib/db")
+        self.back("three starts", left="0")
+        self.assertIn("data are those from before", self.told[0])
+        self.assertEqual(list((self.box.kept / "snapshots").iterdir()), [])
 
     def test_a_cut_after_the_commit(self):
         self.starts_b(**{"good": "b", "try": "", "left": "0"})

@@ -7,6 +7,7 @@ import unittest
 from fakebox import ID_A, ID_B, IMAGE, MIB, FakeBox
 from minisign import Key
 
+from chatimg_host import check
 from chatimg_update import verify
 from chatimg_update.verify import Refused
 
@@ -124,6 +125,17 @@ class Descriptions(FakeBox):
             self.write(verify.SETTINGS, json.dumps(settings))
             with self.assertRaisesRegex(Refused, "trusts no key"):
                 self.judge(GOOD)
+
+
+class Settings(unittest.TestCase):
+    def test_keys_are_set_like_all_else(self):
+        found = check.Check()
+        self.assertEqual(found.settings({"update": {"keys": [KEY.public]}}), {"update": {"keys": [KEY.public]}})
+        self.assertEqual(found.problems, [])
+        for wrong in ("", "RW", KEY.public[:-4], "A" * 56, "RW" + "!" * 54):
+            found = check.Check()
+            found.settings({"update": {"keys": [wrong]}})
+            self.assertIn("is not a public key of minisign", str(found.problems[0]))
 
 
 class Versions(unittest.TestCase):

@@ -7,13 +7,12 @@ Either way a snapshot of today's data is taken, and the box comes back to this i
 
 import argparse
 import importlib.util
-import signal
 import sys
 from pathlib import Path
 
 from chatimg_box.system import Trouble
 from chatimg_update import exports, snapshot, switch, told
-from chatimg_update.place import Box, refuse_if_busy
+from chatimg_update.place import Box, refuse_if_busy, see_it_through
 
 SUMMARY = "go back to the image before, with its data or without"
 
@@ -29,12 +28,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     box = Box()
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    see_it_through()
     with box.only_one():
         refuse_if_busy(box)
         job = switch.back(box, args.with_data, "gate" if args.unattended else "login")
         since = describe(box, job, args.no_export)
-        snapshot.check_room(box)
+        snapshot.check_room(box, 2 if job.restore else 1)
         ask(args.yes)
         if args.with_data and not args.no_export:
             exports.close_ports(box)

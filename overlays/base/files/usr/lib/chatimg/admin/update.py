@@ -4,7 +4,6 @@ The folder has root.img, update.json and update.json.minisig.
 """
 
 import argparse
-import signal
 import sys
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 from chatimg_box import durable, text
 from chatimg_box.system import Trouble
 from chatimg_update import bootstate, history, receive, switch, told, verify, write
-from chatimg_update.place import Box, refuse_if_busy
+from chatimg_update.place import Box, refuse_if_busy, see_it_through
 
 SUMMARY = "take a new image from a folder; confirm an image that is on trial; cancel a planned switch"
 LONGEST = 1300
@@ -56,8 +55,7 @@ def run(args: argparse.Namespace) -> int:
             raise Trouble("no switch is planned")
         print("the planned switch is off; the image stays in the other slot until the next update")
         return 0
-    # What has begun is brought to an end, or taken back.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    see_it_through()
     with box.only_one():
         return take(box, args)
 

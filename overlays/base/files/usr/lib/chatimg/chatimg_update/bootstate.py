@@ -1,8 +1,8 @@
 """The boot state that GRUB and the box share (src/image/grub/grub.cfg, src/image/envblock.rs).
 
-Every disk has two copies: one in the ESP, one at the start of partition 3. The one with the highest `gen` counts. A change
-is one write of the whole state to each copy, each flushed before the next; all that matters of it lies in one sector, so
-that a power cut leaves the old copy or the new one.
+Every disk has two copies: one at the start of partition 3, one in the ESP. The one with the highest `gen` counts. A change
+is one write of the whole state to each copy, partition 3 first, each flushed before the next; all that matters of it lies
+in one sector, so that a power cut leaves the old copy or the new one.
 """
 
 import fcntl
@@ -63,26 +63,27 @@ class Copy:
     at: int | None
     values: dict[str, str] | None
     trouble: str = ""
+    esp: bool = False
 
 
 def look(box: Box) -> list[Copy]:
     """All copies of the disks that are in the box."""
     found = []
     for disk in slots.disks(box):
-        for number in (bootcode.ESP, bootcode.BOOT_STATE):
+        for number in (bootcode.BOOT_STATE, bootcode.ESP):
+            esp, device, at = number == bootcode.ESP, box.at(f"/dev/{disk}"), None
             try:
                 device = slots.partition(box, disk, number)
+                # What lies at a known place can be written, whatever is there now.
+                at = None if esp else 0
+                at = in_esp(box, device) if esp else at
+                values = parse(devices.peek(device, at or 0, BLOCK))
+                trouble = "" if values else f"{device} holds no boot state that can be read"
+                found.append(Copy(device, at, values, trouble, esp))
             except Trouble as trouble:
-                found.append(Copy(box.at(f"/dev/{disk}"), None, None, str(trouble)))
-                continue
-            try:
-                at = in_esp(box, device) if number == bootcode.ESP else 0
-                values = parse(devices.peek(device, at, BLOCK))
-                found.append(Copy(device, at, values, "" if values else f"{device} holds no boot state that can be read"))
-            except Trouble as trouble:
-                # What lies at a known place can still be written.
-                found.append(Copy(device, None if number == bootcode.ESP else 0, None, str(trouble)))
-    return found
+                found.append(Copy(device, at, None, str(trouble), esp))
+    # Those of partition 3 first, for they are the ones that the initrd reads.
+    return sorted(found, key=lambda one: one.esp)
 
 
 def in_esp(box: Box, device: Path) -> int:

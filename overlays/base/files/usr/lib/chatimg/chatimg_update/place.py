@@ -3,6 +3,8 @@
 import fcntl
 import json
 import os
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -96,6 +98,12 @@ class Box:
             except BlockingIOError as error:
                 raise Trouble("another update or rollback is at work; wait for it") from error
             yield
+
+
+def see_it_through() -> None:
+    """The connection may break: what has begun goes on. Who ends the program has everything put back as it was."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def refuse_if_busy(box: Box) -> None:

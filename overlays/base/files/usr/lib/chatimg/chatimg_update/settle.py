@@ -22,11 +22,9 @@ def committed(box: Box, current: Mapping[str, str], down_until: float | None = N
         about["down"] = max(1, round(down_until - int(since)))
     event = "rolled-back" if current.get("kind") == "rollback" else "committed"
     history.add(box, event, **about)
-    # Of these two the newest snapshot and what was put aside stay, whatever becomes of the switch.
-    named = {current.get("snapshot", ""), current.get("restore", "")}
     remove_file(box.kept / "switch")
     state = bootstate.read(box)
-    snapshot.prune(box, {state.get("a", ""), state.get("b", "")}, named)
+    snapshot.prune(box, {state.get("a", ""), state.get("b", "")}, {current.get("snapshot", "")})
 
 
 def why(box: Box, current: Mapping[str, str], state: Mapping[str, str]) -> str:
@@ -54,7 +52,7 @@ def failed(box: Box, current: Mapping[str, str], state: Mapping[str, str]) -> No
     kept = list((box.kept / "failed").glob(f"*-{to}.log"))
     if not any(path.stat().st_mtime >= int(time or 0) for path in kept) and boots:
         journal.keep(box, to, b"\n".join(journal.said(f"--boot={one}") for one in boots))
-    data = "its data are those from before" if current.get("snapshot") else "its data are as they were"
+    data = "its data are those from before" if current.get("touched") == "back" else "its data were not touched"
     system.tell(
         f"the {kind} to {to} failed; the box runs {box.id} again",
         f"Why: {reason}.\nThe box has gone back by itself, and {data}.\nWhat to do: see /state/.chatimg/failed for the journal of "
@@ -64,6 +62,7 @@ def failed(box: Box, current: Mapping[str, str], state: Mapping[str, str]) -> No
     )
     history.add(box, "failed", reason=reason, switch=time, to=to, kind=current.get("kind"), **{"from": box.id})
     remove_file(box.kept / "switch")
+    snapshot.sweep(box, set())
 
 
 def settle(box: Box) -> str:
@@ -76,7 +75,7 @@ def settle(box: Box) -> str:
         committed(box, current)
         return f"the image {box.id} has proved itself"
     if good and current.get("touched") == "yes":
-        # The initrd puts the state back before it says `no`.
+        # The initrd puts the state back before it says `back`.
         raise system.Trouble("the state was not put back: restart the box")
     if good:
         failed(box, current, state)

@@ -1,5 +1,11 @@
 """Snapshots: reflink copies of the state that goes back with its image.
 
+    snapshots/NAME/state/PATH     for each path
+    snapshots/NAME/paths          these, a line each; the initrd puts them back by renaming, which uses the snapshot up
+    snapshots/NAME/snapshot.json  image, time, size, why
+    snapshots/restore-NAME        a copy that is to be used up
+    snapshots/new                 one that is being made
+
 Room for one is asked for beforehand: a copy takes little, but from then on every block that is written in the old files is
 there twice. Databases may be rewritten as a whole by a newer program; files that people sent never are. So there have to be
 256 MiB, as much as what goes back takes up without folders named `media`, and 2 KiB for each file.
@@ -69,13 +75,14 @@ class Amount:
                     continue  # Services still run.
 
 
-def check_room(box: Box, room: Callable[[Path], os.statvfs_result] = os.statvfs) -> int:
+def check_room(box: Box, copies: int = 1, room: Callable[[Path], os.statvfs_result] = os.statvfs) -> int:
     """Refuses before anything stands still. How large a snapshot will be."""
     amount = Amount()
     for path in rules(box).paths:
         if box.at(f"/state{path}").exists():
             amount.add(box.at(f"/state{path}"))
     data, run = room(box.at("/state")), room(box.at("/run"))
+    amount.files *= copies
     needed, free = SPARE + amount.rewritten + amount.files * PER_FILE, data.f_bavail * data.f_frsize
     if free < needed:
         raise Trouble(
@@ -148,6 +155,32 @@ def open_files(process: Path) -> list[str]:
     return found
 
 
+def copy(box: Box, from_: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    box.command("cp", "--archive", "--reflink=always", "--", str(from_), str(to))
+
+
+def name_it(box: Box, new: Path, path: Path) -> None:
+    """Once it has its name it is whole, whenever the power goes."""
+    box.command("sync", "--file-system", str(new))
+    os.rename(new, path)
+    durable.sync(path.parent)
+
+
+def to_restore(box: Box, name: str) -> str:
+    """A copy of a snapshot for the initrd, which uses it up. Its name."""
+    folder = box.kept / "snapshots"
+    remove(folder / "new")
+    remove(folder / f"restore-{name}")
+    try:
+        copy(box, folder / name, folder / "new")
+        name_it(box, folder / "new", folder / f"restore-{name}")
+    except (OSError, Trouble) as error:
+        remove(folder / "new")
+        raise Trouble(f"the snapshot {name} cannot be copied: {error}") from error
+    return f"restore-{name}"
+
+
 def take(box: Box, why: str, size: int = 0, patience: float = 10) -> str:
     """Takes a snapshot while the services stand still. Its name."""
     paths = rules(box).paths
@@ -164,16 +197,12 @@ def take(box: Box, why: str, size: int = 0, patience: float = 10) -> str:
     remove(new)
     new.mkdir(mode=0o700)
     try:
-        for path in paths:
-            if box.at(f"/state{path}").exists():
-                copy = new / "state" / path.lstrip("/")
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                box.command("cp", "--archive", "--reflink=always", "--", str(box.at(f"/state{path}")), str(copy))
-        about = {"image": box.id, "time": int(box.now()), "paths": list(paths), "why": why, "size": size}
-        durable.write_json(new / "snapshot.json", about)
-        box.command("sync", "--file-system", str(folder))
-        os.rename(new, folder / name)
-        durable.sync(folder)
+        there = [path for path in paths if box.at(f"/state{path}").exists()]
+        for path in there:
+            copy(box, box.at(f"/state{path}"), new / "state" / path.lstrip("/"))
+        durable.write(new / "paths", "".join(f"{path}\n" for path in there).encode(), 0o600)
+        durable.write_json(new / "snapshot.json", {"image": box.id, "time": int(box.now()), "why": why, "size": size})
+        name_it(box, new, folder / name)
     except (OSError, Trouble) as error:
         remove(new)
         raise Trouble(f"the state cannot be copied: {error}") from error
@@ -195,10 +224,19 @@ def all_of(box: Box) -> list[Snapshot]:
     with contextlib.suppress(FileNotFoundError):
         for path in (box.kept / "snapshots").iterdir():
             about = box.json(path / "snapshot.json")
-            if NAME.fullmatch(path.name) and about:
+            if NAME.fullmatch(path.name) and about and is_whole(path):
                 time_, size = int(about.get("time") or 0), int(about.get("size") or 0)
                 found.append(Snapshot(path.name, str(about.get("image")), time_, size, path))
     return sorted(found, key=lambda one: one.time)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether it was not used up, not even in part."""
+    try:
+        paths = (path / "paths").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    return all((path / "state" / one.lstrip("/")).exists() for one in paths)
 
 
 def left_by(box: Box, image: str) -> Snapshot | None:
@@ -218,15 +256,19 @@ def prune(box: Box, images: set[str], named: set[str]) -> None:
             (one.path / "snapshot.json").unlink(missing_ok=True)
             durable.sync(one.path)
             remove(one.path)
-    with contextlib.suppress(FileNotFoundError):
-        for path in (box.kept / "snapshots").iterdir():
-            if path.name not in {one.name for one in known}:
-                remove(path)
+    sweep(box, named)
     aside = box.kept / "aside"
     with contextlib.suppress(FileNotFoundError):
-        kept = sorted(aside.iterdir(), key=lambda path: path.stat().st_ctime)[-1:]
-        for path in aside.iterdir():
-            if path not in kept and path.name not in named:
+        for path in sorted(aside.iterdir(), key=lambda path: path.stat().st_ctime)[:-1]:
+            remove(path)
+
+
+def sweep(box: Box, named: set[str]) -> None:
+    """Removes what is no whole snapshot: used up, or cut short."""
+    whole = {one.name for one in all_of(box)}
+    with contextlib.suppress(FileNotFoundError):
+        for path in (box.kept / "snapshots").iterdir():
+            if path.name not in whole | named:
                 remove(path)
 
 

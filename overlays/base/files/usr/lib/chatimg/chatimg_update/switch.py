@@ -30,7 +30,7 @@ class Job:
     slot: str
     guard: str  # login or gate
     kind: str  # update or rollback
-    restore: str = ""  # the snapshot that goes with the image
+    restore: str = ""  # the snapshot of the data that go with the image
 
 
 def read(box: Box) -> dict[str, str]:
@@ -57,14 +57,15 @@ def perform(box: Box, job: Job) -> None:
     """All up to the restart. If anything fails, everything is as it was before."""
     history.keep_running(box)
     snapshot.prune(box, *kept(box))
-    size = snapshot.check_room(box)
+    size = snapshot.check_room(box, 2 if job.restore else 1)
+    restore = snapshot.to_restore(box, job.restore) if job.restore else ""
     services = snapshot.Services(box)
     written = False
     try:
         services.stop()
         name = snapshot.take(box, f"{job.kind} to {job.to}", size)
         values = {"from": box.id, "snapshot": name, "touched": "no", "time": name.partition("-")[0]}
-        values |= {"to": job.to, "restore": job.restore, "guard": job.guard, "kind": job.kind}
+        values |= {"to": job.to, "restore": restore, "guard": job.guard, "kind": job.kind}
         written = True
         write(box, values | {"down-since": services.since})
         begin_trial(box, job)
@@ -72,6 +73,7 @@ def perform(box: Box, job: Job) -> None:
         if written:
             remove_file(box.kept / "switch")
         services.start()
+        snapshot.sweep(box, set())
         raise
     # There is no way back from here, so nothing may fail.
     with contextlib.suppress(OSError):
