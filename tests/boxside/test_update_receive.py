@@ -13,7 +13,7 @@ from unittest import mock
 from fakebox import ID_A, ID_B, IMAGE, MIB, FakeBox
 from minisign import Key
 
-from chatimg_update import blocks, receive, snapshot, switch, verify, write
+from chatimg_update import blocks, receive, snapshot, switch, unpack, verify, write
 from chatimg_update.wire import Channel
 
 KEY = Key()
@@ -34,8 +34,8 @@ def ext4(image):
     return bytes(image)
 
 
-def compress(data):
-    return subprocess.run(["zstd", "-c", "-q"], input=data, capture_output=True, check=True).stdout
+def compress(data, *options):
+    return subprocess.run(["zstd", "-c", "-q", *options], input=data, capture_output=True, check=True).stdout
 
 
 class Session:
@@ -224,6 +224,21 @@ class Updates(UpdateBox):
         client = Client(one * 40 + noise(9, 1) + one * 40 + bytes(10 * BLOCK))
         self.done(client)
         self.assertEqual(len(client.numbers), 2)
+
+    def test_a_stream_may_have_the_window_of_chatimg_s_and_no_larger_one(self):
+        for window, words in ((27, ""), (28, "no zstd stream")):
+            taken = []
+            unpacker = unpack.Unpacker(taken.append)
+            # The window is as large as the data unless their size is unknown.
+            packed = compress(noise(50, 4), f"--long={window}", "--no-content-size")
+            try:
+                unpacker.feed(packed)
+                unpacker.finish()
+                self.assertEqual((words, b"".join(taken)), ("", noise(50, 4)))
+            except Exception as error:
+                self.assertTrue(words and words in str(error), f"{window}: {error}")
+            finally:
+                unpacker.close()
 
     def test_a_dry_run_changes_nothing(self):
         before = self.target(self.SLOT)

@@ -126,7 +126,7 @@ class Snapshots(SwitchBox):
     def test_who_writes_into_the_state_is_named(self):
         self.writer(7, "/var/lib/db/main", "0100000")
         self.writer(8, "/var/lib/dbx/main")
-        self.writer(9, "/var/log/x", maps="7f-80 r--s 0 08:06 5  /var/lib/db/main\n")
+        self.writer(9, "/var/log/x", maps="7f-80 r--s 0 08:06 5  /var/lib/db/main\n8-9 rw-p 0 08:06 5  /var/lib/db/main\n")
         self.assertEqual(snapshot.writers(self.box, snapshot.rules(self.box).paths), [])
         for pid, path, flags, maps in [
             (10, "/var/lib/db/main", "0100001", ""),
@@ -552,6 +552,14 @@ class Checks(FakeBox):
         self.assertEqual(set(wrong), {"a/bad", "a/none"})
         self.assertEqual(wrong["a/bad"], "exit status 3: no")
 
+    def test_a_command_that_takes_too_long_leaves_nothing_behind(self):
+        self.look(f"a/x 1 command\tsleep 100 & echo $! >{self.root}/pid; wait", f"a/y 5 command\tsleep 100 & echo $! >{self.root}/pid2")
+        time.sleep(0.2)
+        for name in ("pid", "pid2"):
+            pid = int((self.root / name).read_text())
+            status = system.read(f"/proc/{pid}/stat")
+            self.assertTrue(not status or status.rpartition(")")[2].split()[0] == "Z", name)
+
     def test_nothing_hangs(self):
         begun = time.monotonic()
         wrong = self.look("a/slow 1 command\tsleep 100 & sleep 100", "a/late 100 command\tsleep 100", seconds=2)
@@ -639,6 +647,13 @@ class Histories(FakeBox):
         history.add(self.box, "committed", to=ID_B)
         self.assertEqual([one["event"] for one in history.events(self.box)], ["switched", "committed"])
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+
+    def test_an_event_of_a_switch_is_told_once(self):
+        self.box.prepare()
+        for switch_ in ("1", "1", "2"):
+            history.add(self.box, "committed", to=ID_B, switch=switch_)
+        history.add(self.box, "failed", to=ID_B, switch="2")
+        self.assertEqual(len(history.events(self.box)), 3)
 
     def test_ids_are_no_paths(self):
         self.write("/state/x.json", '{"a": 1}')

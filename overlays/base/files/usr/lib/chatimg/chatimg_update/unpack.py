@@ -14,7 +14,7 @@ class Unpacker:
     def __init__(self, take: Callable[[bytes], None]) -> None:
         self.take = take
         self.trouble: Exception | None = None
-        # More memory than chatimg's own streams need (a window of 8 MiB), and no more.
+        # The window of chatimg's own streams, and no more.
         self.zstd = subprocess.Popen(
             ["zstd", "--decompress", "--stdout", "--quiet", "--memory=128MB"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
