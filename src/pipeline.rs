@@ -197,7 +197,29 @@ impl Build<'_> {
         Ok(key.finish())
     }
 
+    /// An image in `dir` that is this one but for the files of a folder, which take the place of its own; without disks to
+    /// flash. Tests update to it.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub fn variant(&self, files: &Path, dir: &Path) -> Result<BuiltImage, BuildError> {
+        let built = self.image(&Declarations::load(self.declarations)?, dir, Some(files))?;
+        for disk in built.disks() {
+            std::fs::remove_file(&disk).map_err(ImageError::io("removing", &disk))?;
+        }
+        Ok(built)
+    }
+
     fn make(&self, declarations: &Declarations) -> Result<BuiltImage, BuildError> {
+        self.image(declarations, self.images, None)
+    }
+
+    fn image(
+        &self,
+        declarations: &Declarations,
+        images: &Path,
+        files: Option<&Path>,
+    ) -> Result<BuiltImage, BuildError> {
         let Self { store, plan, lock, .. } = *self;
         let formats = compose::formats(plan, lock).map_err(ApplianceError::from)?;
         let (tools, tools_tree) = self.tools(Group::Build)?;
@@ -205,7 +227,10 @@ impl Build<'_> {
         (self.events)(Event::Step("composing the root file system"));
         let events = &|event| self.package(event);
         let inputs = compose::Inputs { store, plan, lock, tools: &tools, declarations, events };
-        let root = compose::compose(&inputs)?;
+        let mut root = compose::compose(&inputs)?;
+        if let Some(files) = files {
+            root = compose::with_files(store, &root, files, lock.epoch)?;
+        }
         interrupt::check()?;
         let grub = grub_parts(store, &tools)?;
         let spec = ImageSpec {
@@ -227,7 +252,7 @@ impl Build<'_> {
                 image::Event::Root { done, total } => Event::Root { done, total },
             });
         };
-        Ok(image::build(store, &spec, self.images, &events)?)
+        Ok(image::build(store, &spec, images, &events)?)
     }
 }
 

@@ -207,6 +207,16 @@ pub enum Protocol {
     Udp,
 }
 
+impl Protocol {
+    /// As overlays and nftables name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
 /// A port open to the outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {
@@ -231,6 +241,8 @@ pub struct StateDir {
     pub group: String,
     /// Permission bits.
     pub mode: u16,
+    /// Whether it goes back with its image; with all that lies in it.
+    pub rollback: bool,
 }
 
 /// Something made on first boot if it is missing, and never part of the image.

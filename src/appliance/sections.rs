@@ -94,11 +94,15 @@ fn port_number(node: &Node<'_>, render: &Renderer) -> Option<u16> {
 /// `[[state]]`
 pub(super) fn state<'a>(root: &Table<'a>, render: &Renderer) -> Vec<Placed<'a, StateDir>> {
     let state = |table: &Table<'a>| {
-        table.only(&["path", "owner", "group", "mode"]);
+        table.only(&["path", "owner", "group", "mode", "rollback"]);
         let text = render.require(table, "path", "path = \"/var/lib/...\"");
         let path = text.as_ref().and_then(names::path);
+        let rollback = match table.get("rollback") {
+            Some(node) => node.boolean(),
+            None => Some(true),
+        };
         let (owner, group, mode) = render.access(table)?;
-        Some((StateDir { path: path?, owner, group, mode }, text?))
+        Some((StateDir { path: path?, owner, group, mode, rollback: rollback? }, text?))
     };
     root.tables("state").iter().filter_map(state).collect()
 }

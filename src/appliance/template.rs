@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value as Template, context};
 
-use super::{Overlay, Plan, Protocol, Value};
+use super::{Overlay, Plan, Value};
 
 /// The one way to render: an undefined name is an error, nothing is escaped, line ends stay.
 pub fn environment() -> Environment<'static> {
@@ -36,10 +36,7 @@ pub fn template_context(plan: &Plan, overlay: &Overlay) -> Template {
     let ports: Vec<_> = ports
         .into_iter()
         .map(|port| {
-            let protocol = match port.protocol {
-                Protocol::Tcp => "tcp",
-                Protocol::Udp => "udp",
-            };
+            let protocol = port.protocol.name();
             context! { number => port.number, protocol => protocol, purpose => &port.purpose }
         })
         .collect();

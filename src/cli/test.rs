@@ -1,6 +1,7 @@
 //! `chatimg test`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -15,6 +16,7 @@ use crate::diagnostic::nearest;
 use crate::host::Settings;
 use crate::image::{self, BuiltImage};
 use crate::lock::Group;
+use crate::minisign::KeyFile;
 use crate::pipeline::BuildError;
 use crate::ui::Phases;
 use crate::vm::{self, Event, Report, Setup, TestSpec};
@@ -70,6 +72,7 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let work = context.images().join(".tests");
     let _lock = only_one(&work)?;
     let images = image.disks();
+    let program = program(context)?;
     let (mut ran, mut failed) = (0, 0);
     let said = Said::default();
     for test in &tests {
@@ -82,11 +85,18 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
             ));
             continue;
         }
+        let mut variants = BTreeMap::new();
+        for (name, files) in &test.images {
+            let dir = work.join("images");
+            let image = context.build(&plan, &lock, |build| build.variant(files, &dir))?;
+            variants.insert(name.clone(), image.dir.canonicalize()?);
+        }
         for firmware in firmwares(test, &plan, args.firmware) {
             ran += 1;
             let name = format!("{}-{}", test.name, firmware.name());
             let work = work.join(&name);
-            let flashed = test.flash.then(|| flashed(&image, test, &work)).transpose()?;
+            let key = work.join("owner.key");
+            let flashed = test.flash.then(|| flashed(&image, test, &work, &key)).transpose()?;
             let setup = Setup {
                 disks: flashed.as_deref().unwrap_or(&images),
                 tools: &tools,
@@ -96,6 +106,9 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
                 ssh_port: ssh_port(&plan)?,
                 ports: &tcp_ports(&plan),
                 firmware,
+                program: &program,
+                key: &key,
+                images: &variants,
                 work: &work,
             };
             match with_patience(context, &said, test, &setup) {
@@ -120,12 +133,34 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     }
 }
 
-/// Flashes the image, with the test's host settings, to files in the test's folder.
-fn flashed(image: &BuiltImage, test: &TestSpec, work: &Path) -> Result<Vec<PathBuf>, CommandError> {
+/// This program, with the options that have its children work on the same things.
+fn program(context: &Context<'_>) -> Result<Vec<OsString>, CommandError> {
+    let mut words = vec![std::env::current_exe()?.into_os_string(), "--appliance".into()];
+    words.push(context.appliance.canonicalize()?.into_os_string());
+    words.push("--store".into());
+    words.push(context.store.root().canonicalize()?.into_os_string());
+    Ok(words)
+}
+
+/// Flashes the image, with the test's host settings, to files in the test's folder. The box takes images of a key that is
+/// made anew.
+fn flashed(
+    image: &BuiltImage,
+    test: &TestSpec,
+    work: &Path,
+    key: &Path,
+) -> Result<Vec<PathBuf>, CommandError> {
+    fs::create_dir_all(work)?;
+    for old in [key.to_owned(), KeyFile::new(key).public_path()] {
+        if old.exists() {
+            fs::remove_file(old)?;
+        }
+    }
     // What a test sets is no secret: it lies in the project.
     let settings = test.host.as_deref().map(Settings::load_open).transpose()?;
-    let settings = settings.map(|settings| settings.encode());
-    fs::create_dir_all(work)?;
+    let mut settings = settings.unwrap_or_default();
+    settings.set_update_key(&KeyFile::new(key).create()?.public());
+    let settings = Some(settings.encode());
     let files: Vec<_> = (1..=image.disks().len())
         .map(|number| work.join(format!("flashed-{number}.img")))
         .collect();

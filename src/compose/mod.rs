@@ -22,6 +22,7 @@ mod system;
 mod tmpfiles;
 mod units;
 mod users;
+mod variant;
 mod wheels;
 
 pub use appliance::{ApplianceError, Inputs, compose, identity, installed, tools_tree};
@@ -31,4 +32,5 @@ pub use formats::{FormatError, Formats, formats, numbers};
 pub use packages::{ComposeError, Event};
 pub use secrets::SecretError;
 pub use system::SystemError;
+pub use variant::with_files;
 pub use wheels::WheelError;

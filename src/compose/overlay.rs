@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::system::{SystemError, SystemRoot};
 use crate::appliance::{FileRule, Overlay, Plan};
 use crate::digest::Hasher;
-use crate::tree::Node;
+use crate::tree::{Meta, Node};
 
 /// One file of an overlay.
 pub(super) struct Source {
@@ -23,7 +23,26 @@ enum Kind {
     Link(String),
 }
 
+impl Kind {
+    fn entry(self, root: &mut SystemRoot<'_>) -> Result<(Meta, Node), SystemError> {
+        let (mode, node) = match self {
+            Self::Link(to) => (0o777, Node::Symlink(to)),
+            Self::File { contents, executable } => {
+                let mode = if executable { 0o755 } else { 0o644 };
+                (mode, Node::File(root.pack.append(&contents)?))
+            }
+        };
+        Ok((root.meta(mode), node))
+    }
+}
+
 impl Source {
+    /// Puts it into the tree as it is, root's.
+    pub(super) fn put(self, root: &mut SystemRoot<'_>) -> Result<(), SystemError> {
+        let (meta, node) = self.kind.entry(root)?;
+        root.put(&self.path, meta, node)
+    }
+
     /// Adds all of it to a key.
     pub(super) fn identify(&self, key: &mut Hasher) {
         match &self.kind {
@@ -51,6 +70,14 @@ pub(super) fn read(plan: &Plan, overlay: &Overlay) -> Result<Vec<Source>, System
         let why = "it is there twice, with and without .j2; remove one of the two";
         return Err(SystemError::source(&root.join(&twice[0].path), why));
     }
+    Ok(sources)
+}
+
+/// The files of a folder without templates.
+pub(super) fn read_plain(root: &Path) -> Result<Vec<Source>, SystemError> {
+    let mut sources = Vec::new();
+    walk(root, "", &|_, text| Ok(text), &mut sources)?;
+    sources.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(sources)
 }
 
@@ -124,14 +151,7 @@ pub(super) fn put(
             );
             return Err(SystemError::source(&overlay.dir.join("files").join(&path), &why));
         }
-        let (mode, node) = match kind {
-            Kind::Link(to) => (0o777, Node::Symlink(to)),
-            Kind::File { contents, executable } => {
-                let mode = if executable { 0o755 } else { 0o644 };
-                (mode, Node::File(root.pack.append(&contents)?))
-            }
-        };
-        let mut meta = root.meta(mode);
+        let (mut meta, node) = kind.entry(root)?;
         if let Some(rule) = rules.get(path.as_str()) {
             meta.mode = rule.mode;
             (meta.uid, meta.gid) = root.owner(&rule.owner, &rule.group)?;

@@ -1,7 +1,7 @@
 //! From installed packages to the appliance's system: overlays' files, users, units, and what the box reads
 //! at boot (`docs/architecture.md`, "What compose leaves in the tree").
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -150,13 +150,21 @@ pub(super) fn settle(
     authorized_keys(&mut root, plan)?;
     local_time(&mut root)?;
     state(&mut root, plan)?;
+    rollback(&mut root, plan)?;
     secrets(&mut root, plan)?;
+    ports(&mut root, plan)?;
     health(&mut root, plan)?;
     image(&mut root, about)?;
     Ok(root.tree)
 }
 
-impl SystemRoot<'_> {
+impl<'a> SystemRoot<'a> {
+    /// A tree in which everything is root's.
+    pub(super) fn of(tree: Tree, store: &'a Store, pack: &'a mut PackWriter, epoch: i64) -> Self {
+        let ids = accounts::Ids::default();
+        Self { tree, store, pack, epoch, ids, owners: BTreeMap::new() }
+    }
+
     pub(super) fn meta(&self, mode: u16) -> Meta {
         Meta::root(mode, self.epoch)
     }
@@ -252,6 +260,40 @@ fn state(root: &mut SystemRoot<'_>, plan: &Plan) -> Result<(), SystemError> {
     }
     let text: String = lines.into_values().collect();
     root.file(&format!("{BOX}/state"), 0o644, &text)
+}
+
+/// `state PATH` of what goes back with its image, and `unit NAME` of the services that write there.
+fn rollback(root: &mut SystemRoot<'_>, plan: &Plan) -> Result<(), SystemError> {
+    let mut paths: Vec<&str> = Vec::new();
+    let mut units = BTreeSet::new();
+    for overlay in &plan.overlays {
+        let back: Vec<_> = overlay.state.iter().filter(|state| state.rollback).collect();
+        if !back.is_empty() {
+            units.extend(&overlay.enable);
+        }
+        paths.extend(back.iter().map(|state| state.path.as_str()));
+    }
+    // What lies in another one goes with it.
+    let within = |path: &&str| {
+        let mut parents = Path::new(path).ancestors().skip(1);
+        parents.any(|parent| paths.iter().any(|path| parent == Path::new(path)))
+    };
+    let outermost: BTreeSet<_> = paths.iter().filter(|path| !within(path)).collect();
+    let mut text: String = outermost.iter().map(|path| format!("state {path}\n")).collect();
+    text.extend(units.iter().map(|unit| format!("unit {unit}\n")));
+    root.file(&format!("{BOX}/rollback"), 0o644, &text)
+}
+
+/// `PROTOCOL NUMBER OVERLAY PURPOSE` of the ports that the firewall lets others in to.
+fn ports(root: &mut SystemRoot<'_>, plan: &Plan) -> Result<(), SystemError> {
+    let mut lines = BTreeSet::new();
+    for overlay in &plan.overlays {
+        for port in overlay.ports.iter().filter(|port| port.open) {
+            let (protocol, number, purpose) = (port.protocol.name(), port.number, &port.purpose);
+            lines.insert(format!("{protocol} {number} {} {purpose}\n", overlay.name));
+        }
+    }
+    root.file(&format!("{BOX}/ports"), 0o644, &lines.into_iter().collect::<String>())
 }
 
 /// `MODE UID GID PATH<TAB>COMMAND` of all secrets, in the order of the overlays.

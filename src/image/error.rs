@@ -83,7 +83,7 @@ pub enum ImageError {
 
 impl ImageError {
     /// For `map_err`: an operating system error while `doing` something to `path`.
-    pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { doing, path, source }
     }

@@ -1,8 +1,9 @@
 //! A tree as a read-only ext4 file system.
 //!
 //! `mkext4` fixes all metadata from the declared tree and emits it first; contents follow in tree order at
-//! rising offsets, each byte once. Nothing of a clock or a random source gets in: the UUID and the hash
-//! seed come from the tree's id, the file system's own times are the epoch. The file system is as large as
+//! rising offsets, each byte once. Nothing of a clock or a random source gets in: UUID and hash seed are the same for
+//! every image (all metadata checksums depend on the UUID: with another one nothing of an update's metadata would be on
+//! the box already), the file system's own times are the epoch. The file system is as large as
 //! its contents need, not as the slot: it is never written to, and the rest of a slot stays a hole.
 
 mod chunks;
@@ -32,7 +33,7 @@ const LABEL: &str = "chatimg-root";
 const READERS: usize = 2;
 /// Files that a reader may be ahead.
 const QUEUE: usize = 4;
-const NAMESPACE: Uuid = uuid::uuid!("0b8a9c51-8f62-4f0f-9d3e-7f2f6b1c9a10");
+const ROOT_UUID: Uuid = uuid::uuid!("0b8a9c51-8f62-4f0f-9d3e-7f2f6b1c9a10");
 
 /// A file system whose every metadata byte is settled.
 #[derive(Debug)]
@@ -66,8 +67,7 @@ impl Plan {
     }
 
     fn of_size(tree: &Tree, epoch: i64, size: u64) -> Result<Self, ImageError> {
-        let uuid = Uuid::new_v5(&NAMESPACE, tree.id().as_bytes());
-        let mut options = Options::new(size, *uuid.as_bytes(), epoch);
+        let mut options = Options::new(size, *ROOT_UUID.as_bytes(), epoch);
         options.label = Some(LABEL.to_owned());
         options.inodes = InodeCount::Exact(inodes(tree));
         options.reserved_percent = 0;

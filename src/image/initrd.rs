@@ -19,18 +19,26 @@ use crate::store::Store;
 use crate::tree::{FileRef, Tree};
 
 const INIT: &str = include_str!("initrd/init.sh");
-const SCRIPTS: [(&str, &str); 4] = [
+const SCRIPTS: [(&str, &str); 5] = [
     ("disks.sh", include_str!("initrd/disks.sh")),
     ("mirror.sh", include_str!("initrd/mirror.sh")),
     ("data.sh", include_str!("initrd/data.sh")),
+    ("switch.sh", include_str!("initrd/switch.sh")),
     ("state.sh", include_str!("initrd/state.sh")),
 ];
 const LEVEL: i32 = 19;
 const MODULE_MAX: u64 = 64 << 20;
 
-/// The kernel modules an initrd must find: ways to a disk (SATA in both modes, NVMe, RAID and SAS controllers,
-/// virtio and other virtual ones, USB, SD cards and eMMC), the mirror, and the two file systems.
-pub const WANTED: [&str; 25] = [
+/// The kernel modules an initrd must find: watchdogs (Intel's, on older and newer chipsets, QEMU's, AMD's, the kernel's own),
+/// ways to a disk (SATA in both modes, NVMe, RAID and SAS controllers, virtio and other virtual ones, USB, SD cards and
+/// eMMC), the mirror, and the two file systems.
+pub const WANTED: [&str; 31] = [
+    "lpc_ich",
+    "i2c_i801",
+    "iTCO_wdt",
+    "i6300esb",
+    "sp5100_tco",
+    "softdog",
     "ata_piix",
     "vmd",
     "megaraid_sas",

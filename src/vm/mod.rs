@@ -27,6 +27,8 @@ mod ssh;
 mod steps;
 mod text;
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -61,6 +63,12 @@ pub struct Setup<'a> {
     pub ports: &'a [u16],
     /// The firmware to boot with.
     pub firmware: Firmware,
+    /// chatimg itself: the program, and options that every command gets.
+    pub program: &'a [OsString],
+    /// The key that the box takes images of.
+    pub key: &'a Path,
+    /// The test's images: the folder of each by name.
+    pub images: &'a BTreeMap<String, PathBuf>,
     /// A folder for the scratch disk and the logs, made if need be; of one test at a time.
     pub work: &'a Path,
 }

@@ -109,6 +109,8 @@ impl<'a> Run<'a> {
         };
         qemu::prepare(&make)?;
         make.drives = Drives::create(&make, setup.disks, spec.controller, &spec.disks)?;
+        let images = setup.images.iter();
+        let images = images.map(|(name, dir)| (name.clone(), dir.display().to_string()));
         let variables = text::GIVEN.map(str::to_owned).into_iter().zip([
             setup.domain.to_owned(),
             setup.admin.to_owned(),
@@ -124,7 +126,7 @@ impl<'a> Run<'a> {
             reachable: false,
             console,
             ssh,
-            variables: variables.collect(),
+            variables: variables.chain(images).collect(),
             sessions: Sessions::default(),
             deadline: now + spec.timeout,
             limit: spec.timeout,

@@ -30,6 +30,8 @@ pub struct TestSpec {
     pub flash: bool,
     /// Host settings to flash with.
     pub host: Option<PathBuf>,
+    /// Images to update to, by name: each is the image with the files of a folder in the place of its own.
+    pub images: BTreeMap<String, PathBuf>,
     /// What the machine's disks hang on.
     pub controller: Controller,
     /// Bytes of the machine's disks, in order; a default for those that are not named.
@@ -62,6 +64,8 @@ pub enum Action {
     WaitSsh,
     /// Runs a command as the administrator.
     Ssh(Ssh),
+    /// Runs chatimg itself, on this machine: a command that talks to the box, which is given to it.
+    Chatimg(Ssh),
     /// Asks the server which ways to log in it offers to whom has no key.
     SshAuthMethods(Vec<String>),
     /// GET.
@@ -236,6 +240,7 @@ impl fmt::Display for Action {
             Self::WaitConsole(words) => write!(f, "wait-console \"{words}\""),
             Self::WaitSsh => f.write_str("wait-ssh"),
             Self::Ssh(ssh) => write!(f, "ssh \"{}\"", shortened(&ssh.command, 60)),
+            Self::Chatimg(chatimg) => write!(f, "chatimg {}", shortened(&chatimg.command, 60)),
             Self::SshAuthMethods(methods) => write!(f, "ssh-auth-methods {}", methods.join(", ")),
             Self::Http(http) => write!(f, "http {}", http.url),
             Self::Register(register) => write!(f, "matrix-register {}", register.user),
@@ -266,8 +271,10 @@ pub fn load_test(path: &Path) -> Result<TestSpec, SpecError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| SpecError::Read { path: path.to_owned(), source })?;
     let mut test = parse(path, &text)?;
-    // It lies beside the test.
-    test.host = test.host.map(|host| path.with_file_name("").join(host));
+    // They lie beside the test.
+    let dir = path.with_file_name("");
+    test.host = test.host.map(|host| dir.join(host));
+    test.images.values_mut().for_each(|files| *files = dir.join(&files));
     Ok(test)
 }
 

@@ -18,12 +18,13 @@ use super::text::{self, GIVEN};
 use crate::appliance::{Disks, Firmware};
 use crate::diagnostic::Fault;
 
-const TOP: [&str; 10] = [
+const TOP: [&str; 11] = [
     "description",
     "firmware",
     "raid",
     "flash",
     "host",
+    "images",
     "controller",
     "disks",
     "timeout",
@@ -35,14 +36,15 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(45 * 60);
 /// TCG on a loaded machine takes five minutes to boot.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
+/// What is said of a command's end.
+const COMMAND: &[&str] =
+    &["expect-exit", "expect-stdout", "stdout-contains", "stdout-lacks", "save", "eventually"];
 /// Every action, with the keys that belong to it alone.
-const ACTIONS: [(&str, &[&str]); 20] = [
+const ACTIONS: [(&str, &[&str]); 21] = [
     ("wait-console", &[]),
     ("wait-ssh", &[]),
-    (
-        "ssh",
-        &["expect-exit", "expect-stdout", "stdout-contains", "stdout-lacks", "save", "eventually"],
-    ),
+    ("ssh", COMMAND),
+    ("chatimg", COMMAND),
     ("ssh-auth-methods", &[]),
     ("http", &["expect-status", "expect-json", "body-contains", "save", "save-json", "eventually"]),
     ("matrix-register", &[]),
@@ -82,6 +84,14 @@ pub(super) fn check(text: &str) -> Result<(), Fault> {
         return Err(Fault::new(key.span(), "'step' is not a list").hint("write [[step]]"));
     };
     let mut variables: Vec<&str> = GIVEN.into();
+    if let Some(DeValue::Table(images)) = top.get("images").map(Spanned::get_ref) {
+        for name in images.keys() {
+            if GIVEN.contains(&&**name.get_ref()) || !text::is_variable(name.get_ref()) {
+                return Err(not_a_variable(name.span(), name.get_ref()));
+            }
+            variables.push(name.get_ref());
+        }
+    }
     for step in steps.iter() {
         let DeValue::Table(table) = step.get_ref() else {
             return Err(Fault::new(step.span(), "a step is a table").hint("write [[step]]"));
@@ -156,6 +166,11 @@ fn check_strings(value: &Spanned<DeValue<'_>>, variables: &[&str]) -> Result<(),
     }
 }
 
+fn not_a_variable(span: std::ops::Range<usize>, name: &str) -> Fault {
+    let hint = format!("small letters, digits and _; not {}", GIVEN.join(", "));
+    Fault::new(span, format!("'{name}' cannot be a variable's name")).hint(hint)
+}
+
 /// Adds the variables that a step saves.
 fn saved<'a>(step: &'a Table<'_>, variables: &mut Vec<&'a str>) -> Result<(), Fault> {
     for (key, value) in step.iter() {
@@ -163,9 +178,7 @@ fn saved<'a>(step: &'a Table<'_>, variables: &mut Vec<&'a str>) -> Result<(), Fa
             DeValue::Table(inner) => saved(inner, variables)?,
             DeValue::String(name) if **key.get_ref() == *"save" => {
                 if GIVEN.contains(&&**name) || !text::is_variable(name) {
-                    let message = format!("'{name}' cannot be a variable's name");
-                    let hint = format!("small letters, digits and _; not {}", GIVEN.join(", "));
-                    return Err(Fault::new(value.span(), message).hint(hint));
+                    return Err(not_a_variable(value.span(), name));
                 }
                 variables.push(name);
             }
@@ -184,6 +197,8 @@ struct File {
     #[serde(default)]
     flash: bool,
     host: Option<PathBuf>,
+    #[serde(default)]
+    images: BTreeMap<String, PathBuf>,
     #[serde(default)]
     controller: Controller,
     #[serde(default)]
@@ -224,6 +239,7 @@ struct FileStep {
     expect_stdout: Option<String>,
     stdout_contains: Option<String>,
     stdout_lacks: Option<String>,
+    chatimg: Option<String>,
     ssh_auth_methods: Option<Vec<String>>,
     http: Option<String>,
     expect_status: Option<u16>,
@@ -307,8 +323,10 @@ pub(super) fn read(name: String, text: &str) -> Result<TestSpec, Fault> {
             RaidName::None => Disks::Single,
             RaidName::Mirror => Disks::Mirror,
         }),
-        flash: file.flash || file.host.is_some(),
+        // A box takes updates if flashing has told it whose.
+        flash: file.flash || file.host.is_some() || !file.images.is_empty(),
         host: file.host,
+        images: file.images,
         controller: file.controller,
         disks: file.disks.iter().map(|size| size.0).collect(),
         timeout: file.timeout.map_or(TEST_TIMEOUT, |length| length.0),
@@ -329,9 +347,9 @@ impl FileStep {
         let ssh = |command| Ssh {
             command,
             exit: self.expect_exit,
-            stdout: self.expect_stdout,
-            contains: self.stdout_contains,
-            lacks: self.stdout_lacks,
+            stdout: self.expect_stdout.clone(),
+            contains: self.stdout_contains.clone(),
+            lacks: self.stdout_lacks.clone(),
             save: save.clone(),
             eventually,
         };
@@ -350,6 +368,7 @@ impl FileStep {
         self.wait_console
             .map(Action::WaitConsole)
             .or(self.wait_ssh.map(is(Action::WaitSsh)))
+            .or(self.chatimg.map(&ssh).map(Action::Chatimg))
             .or(self.ssh.map(ssh).map(Action::Ssh))
             .or(self.ssh_auth_methods.map(Action::SshAuthMethods))
             .or(self.http.map(http).map(Action::Http))

@@ -1,11 +1,14 @@
 //! The administrator's way in: OpenSSH of the tools closure with a key made for this test.
 
+use std::fs::Permissions;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 
 use super::failure::TestFailure;
+use super::text::quoted;
 use crate::tools::Tools;
 
 const KEY: &str = "id";
@@ -82,7 +85,6 @@ impl<'a> Client<'a> {
         ] {
             ssh.args(["-o", option]);
         }
-        ssh.stdout(Stdio::piped()).stderr(Stdio::piped());
         ssh
     }
 
@@ -91,6 +93,21 @@ impl<'a> Client<'a> {
         let mut ssh = self.client(port);
         ssh.args(["-i", KEY, "--", "127.0.0.1", command]);
         Running::new(&mut ssh)
+    }
+
+    /// A script that does what [`Self::start`] does, for `chatimg --rsh`: it gets a host, which is always the box, and
+    /// a shell command. Its path.
+    pub(super) fn script(&self, port: u16) -> std::io::Result<PathBuf> {
+        let mut ssh = self.client(port);
+        ssh.args(["-i", KEY, "--", "127.0.0.1"]);
+        let words = std::iter::once(ssh.get_program()).chain(ssh.get_args());
+        let words: Vec<_> = words.map(|word| quoted(&word.to_string_lossy())).collect();
+        let dir = quoted(&self.work.to_string_lossy());
+        let text = format!("#!/bin/sh\ncd {dir} && exec {} \"$2\"\n", words.join(" "));
+        let path = self.work.join("way");
+        std::fs::write(&path, text)?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755))?;
+        Ok(path)
     }
 
     /// Starts a login without any proof, which tells what proofs would be taken.
@@ -102,7 +119,9 @@ impl<'a> Client<'a> {
 }
 
 impl Running {
-    fn new(command: &mut Command) -> std::io::Result<Self> {
+    /// Starts a program and reads all that it says.
+    pub(super) fn new(command: &mut Command) -> std::io::Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let stdout = child.stdout.take().map(collect);
         let stderr = child.stderr.take().map(collect);

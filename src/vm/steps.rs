@@ -11,7 +11,8 @@ use super::http::{Answer, Request};
 use super::judge::{self, Mismatch};
 use super::run::{Look, Run, Stop};
 use super::spec::{Action, Http, Ssh};
-use super::ssh::{Output, auth_methods};
+use super::failure::TestFailure;
+use super::ssh::{Output, Running, auth_methods};
 
 const INTERVAL: Duration = Duration::from_secs(2);
 /// A login that takes longer will not come about: the box may have been switched off.
@@ -24,6 +25,7 @@ impl Run<'_> {
             Action::WaitConsole(words) => self.wait_console(words),
             Action::WaitSsh => self.wait_ssh().map(|_| ()),
             Action::Ssh(ssh) => self.ssh(ssh),
+            Action::Chatimg(chatimg) => self.chatimg(chatimg),
             Action::SshAuthMethods(wanted) => self.ssh_auth_methods(wanted),
             Action::Http(http) => self.http(http),
             Action::Register(register) => self.matrix_register(register),
@@ -74,6 +76,33 @@ impl Run<'_> {
     }
 
     fn ssh(&mut self, step: &Ssh) -> Result<(), Stop> {
+        self.ended(step, |run, command| run.command(command, None))
+    }
+
+    /// The command's first word is chatimg's own command; the box and how it is reached come after it.
+    fn chatimg(&mut self, step: &Ssh) -> Result<(), Stop> {
+        self.ended(step, |run, command| {
+            let way = run.ssh.script(run.ssh_port()?).map_err(|source| {
+                TestFailure::Io { doing: "writing the way to the box".to_owned(), source }
+            })?;
+            let mut words = command.split_whitespace();
+            let (program, options) = run.setup.program.split_first().expect("chatimg's own path");
+            let mut chatimg = std::process::Command::new(program);
+            chatimg.args(options).args(words.next()).arg(run.setup.admin.to_owned() + "@box");
+            chatimg.arg("--rsh").arg(way).args(words);
+            if command.starts_with("update ") {
+                chatimg.arg("--key").arg(run.setup.key);
+            }
+            run.wait(Running::new(&mut chatimg), None)
+        })
+    }
+
+    /// Runs a command and judges its end.
+    fn ended(
+        &mut self,
+        step: &Ssh,
+        command: impl Fn(&mut Self, &str) -> Result<Option<Output>, Stop>,
+    ) -> Result<(), Stop> {
         let fill = |text: &Option<String>| text.as_ref().map(|text| self.fill(text)).transpose();
         let step = Ssh {
             command: self.fill(&step.command)?,
@@ -83,7 +112,7 @@ impl Run<'_> {
             ..step.clone()
         };
         let attempt = |run: &mut Self| {
-            let output = run.command(&step.command, None)?.ok_or(Stop::Late)?;
+            let output = command(run, &step.command)?.ok_or(Stop::Late)?;
             Ok(judge::command(&step, &output).map(|()| output.stdout.trim().to_owned()))
         };
         let stdout = self.attempts(step.eventually, attempt)?;

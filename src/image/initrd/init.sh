@@ -7,7 +7,8 @@
 #   3. mount the slot read-only
 #   4. grow the data partitions to the ends of the disks; make the array and the file system if the image's marker
 #      allows that
-#   5. mount it on /state, and bind each line of /usr/lib/chatimg/state to its place
+#   5. mount it on /state; bring the state and the image together if one was changed; bind each line of
+#      /usr/lib/chatimg/state to its place
 #   6. take host settings from partition 7 to the data partition
 #   7. switch_root
 #
@@ -71,8 +72,14 @@ read_command_line() {
 
 load_modules() {
     while read -r name; do
+        case $name in
+        softdog) continue ;; # Only if there is no better one: start_watchdog.
+        iTCO_wdt | i6300esb | sp5100_tco) options=heartbeat=180 ;;
+        *) options='' ;;
+        esac
         # Some only work on other hardware. What matters shows by the disk being there or not.
-        insmod "/lib/modules/$name.ko" 2>/dev/null || unloaded="$unloaded $name"
+        # shellcheck disable=SC2086 # nothing, if there are none
+        insmod "/lib/modules/$name.ko" $options 2>/dev/null || unloaded="$unloaded $name"
     done </lib/modules/order
 }
 
@@ -110,13 +117,14 @@ hand_over() {
     umount -l /proc
 }
 
-for part in disks mirror data state; do . "/lib/chatimg/$part.sh"; done
+for part in disks mirror data switch state; do . "/lib/chatimg/$part.sh"; done
 umask 022
 mkdir -p /proc /sys /dev /run /sysroot
 mount_kernel_file_systems ""
 exec </dev/console >/dev/console 2>&1
 read_command_line
 load_modules
+start_watchdog
 wait_for_disks
 start_root
 mount_slot
@@ -124,6 +132,8 @@ for name in $disks; do grow_partition "$name"; done
 format_data_if_blank
 start_data
 mount_data
+settle_switch
+guard_trial
 set_up_state
 set_machine_id
 take_settings

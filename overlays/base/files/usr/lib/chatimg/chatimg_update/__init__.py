@@ -1,0 +1,1 @@
+"""Update and rollback on the box (docs/update.md)."""
