@@ -243,6 +243,7 @@ impl Build<'_> {
             grub: &grub,
             lock,
             formats: &formats,
+            ports: &plan.open_ports(),
         };
         let events = |event| {
             (self.events)(match event {

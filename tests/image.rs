@@ -77,6 +77,7 @@ impl Fixture {
             tools: &self.tools,
             grub: &self.grub,
             formats: &Default::default(),
+            ports: &Default::default(),
             lock: &self.lock,
         };
         image::build(&self.store, &spec, images, &|_| ())

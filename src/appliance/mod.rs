@@ -30,3 +30,4 @@ pub use plan::{
     Plan, Port, Protocol, PythonEnv, Secret, StateDir, Target, User, Value,
 };
 pub use render::render_file;
+pub use sections::own_files;

@@ -310,6 +310,19 @@ pub enum Check {
 }
 
 impl Plan {
+    /// All ports that are open to others, `NUMBER/PROTOCOL`.
+    pub fn open_ports(&self) -> BTreeSet<String> {
+        let ports = self.overlays.iter().flat_map(|overlay| &overlay.ports);
+        let name = |port: &Port| {
+            let protocol = match port.protocol {
+                Protocol::Tcp => "tcp",
+                Protocol::Udp => "udp",
+            };
+            format!("{}/{protocol}", port.number)
+        };
+        ports.filter(|port| port.open).map(name).collect()
+    }
+
     /// A text that differs when any part of the plan differs, but for the folders it was read from.
     pub fn identity(&self) -> String {
         let mut plan = self.clone();

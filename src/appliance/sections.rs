@@ -171,7 +171,7 @@ pub(super) fn files<'a>(
 }
 
 /// Paths on the box of all files in the folder `files/` of `overlay`, sorted.
-pub(super) fn own_files(overlay: &Path) -> std::io::Result<Vec<String>> {
+pub fn own_files(overlay: &Path) -> std::io::Result<Vec<String>> {
     fn walk(dir: &Path, inside: &str, found: &mut Vec<String>) -> std::io::Result<()> {
         for entry in std::fs::read_dir(dir)? {
             let entry = entry?;

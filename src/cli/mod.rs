@@ -10,6 +10,7 @@ mod history;
 mod host;
 mod key;
 mod lock;
+mod plan;
 mod remote;
 mod rollback;
 mod status;
@@ -41,6 +42,7 @@ enum Command {
     Build(build::Args),
     Test(test::Args),
     Flash(flash::Args),
+    Plan(plan::Args),
     Update(update::Args),
     Rollback(rollback::Args),
     Status(status::Args),
@@ -67,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Build(args) => context().and_then(|context| build::run(&args, &context)),
         Command::Test(args) => context().and_then(|context| test::run(&args, &context)),
         Command::Flash(args) => context().and_then(|context| flash::run(&args, &context)),
+        Command::Plan(args) => context().and_then(|context| plan::run(&args, &context)),
         Command::Update(args) => context().and_then(|context| update::run(&args, &context)),
         Command::Rollback(args) => context().and_then(|context| rollback::run(&args, &context)),
         Command::Status(args) => context().and_then(|context| status::run(&args, &context)),

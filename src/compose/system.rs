@@ -338,6 +338,7 @@ fn image(root: &mut SystemRoot<'_>, about: About<'_>) -> Result<(), SystemError>
         "raid": plan.target.disks.raid(),
         "epoch": epoch,
         "formats": formats,
+        "ports": plan.open_ports(),
     });
     root.file(&format!("{BOX}/image.json"), 0o644, &format!("{image:#}\n"))
 }

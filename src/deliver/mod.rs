@@ -2,5 +2,6 @@
 
 pub mod device;
 pub mod flash;
+pub mod preview;
 mod sys;
 pub mod update;

@@ -67,6 +67,7 @@ pub(super) fn write(
     let head = json!({
         "schema": SCHEMA, "id": id, "appliance": spec.name, "epoch": spec.epoch,
         "tree": root.id(), "raid": layout.disks().raid(), "formats": spec.formats,
+        "ports": spec.ports,
         "root": {"file": output::ROOT, "size": contents.root.size, "sha256": contents.root.digest},
     });
     let disks: Vec<_> = layout

@@ -23,7 +23,7 @@ pub use grub::GrubParts;
 pub use initrd::{MDADM as INITRD_MDADM, WANTED as INITRD_MODULES};
 pub(crate) use sparse::is_zero;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::appliance::Disks;
@@ -55,6 +55,8 @@ pub struct ImageSpec<'a> {
     /// For the manifest: programs whose data have a format, each with its version and the oldest that reads what it
     /// writes.
     pub formats: &'a BTreeMap<String, (String, String)>,
+    /// For the manifest: open ports, `443/tcp`.
+    pub ports: &'a BTreeSet<String>,
 }
 
 /// What happens while an image is built.

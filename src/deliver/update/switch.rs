@@ -36,7 +36,7 @@ pub enum Guard {
 pub struct Record {
     /// Seconds since 1970, by the box's clock.
     pub time: f64,
-    /// `switched`, `committed`, `failed`, `rolled-back`, `confirmed`.
+    /// `switched`; `confirmed`; at the end `committed`, `rolled-back` (a rollback that is done), or `failed`.
     pub event: String,
     /// The image that ran.
     #[serde(default)]
@@ -47,6 +47,9 @@ pub struct Record {
     /// Why.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Seconds without service.
+    #[serde(default)]
+    pub down: Option<f64>,
 }
 
 /// What the box says of itself, oldest first.
@@ -223,12 +226,11 @@ fn news<'a>(history: &'a History, before: &History) -> &'a [Record] {
 fn judged(new: &[Record], to: Option<&str>) -> Option<Result<Outcome, (String, String)>> {
     let ours = |record: &&Record| to.is_none_or(|to| record.to == to || record.to.is_empty());
     let find = |event| new.iter().filter(ours).rfind(|record: &&Record| record.event == event);
-    if let Some(record) = find("committed") {
-        let down = find("switched").map(|switched| record.time - switched.time);
-        let Record { from, to, .. } = record.clone();
+    if let Some(record) = find("committed").or_else(|| find("rolled-back")) {
+        let Record { from, to, down, .. } = record.clone();
         return Some(Ok(Outcome { from, to, down }));
     }
-    let back = new.iter().rfind(|record| matches!(&*record.event, "failed" | "rolled-back"))?;
+    let back = find("failed")?;
     let reason = back.reason.clone().unwrap_or_else(|| "it does not say why".to_owned());
     Some(Err((back.from.clone(), reason)))
 }
@@ -239,7 +241,7 @@ mod tests {
 
     fn record(time: f64, event: &str, from: &str, to: &str) -> Record {
         let (event, from, to) = (event.to_owned(), from.to_owned(), to.to_owned());
-        Record { time, event, from, to, reason: None }
+        Record { time, event, from, to, reason: None, down: None }
     }
 
     #[test]
@@ -272,12 +274,16 @@ mod tests {
     #[test]
     fn the_verdict_is_in_the_history() {
         let switched = record(10.0, "switched", "a", "b");
-        let good = [switched.clone(), record(40.0, "committed", "a", "b")];
+        let done = Record { down: Some(30.0), ..record(40.0, "committed", "a", "b") };
+        let good = [switched.clone(), record(39.0, "confirmed", "", "b"), done];
         let outcome = judged(&good, Some("b")).expect("judged").expect("good");
         assert_eq!((outcome.to.as_str(), outcome.down), ("b", Some(30.0)));
+        assert_eq!(judged(&good[..2], Some("b")), None);
+        let back = [record(40.0, "rolled-back", "a", "b")];
+        assert!(judged(&back, Some("b")).expect("judged").is_ok());
         let mut failed = record(20.0, "failed", "a", "b");
         failed.reason = Some("synapse/answers".to_owned());
-        let bad = [switched, failed, record(30.0, "rolled-back", "a", "b")];
+        let bad = [switched, failed, record(30.0, "failed", "a", "b")];
         let (from, reason) = judged(&bad[..2], Some("b")).expect("judged").expect_err("bad");
         assert_eq!((from.as_str(), reason.as_str()), ("a", "synapse/answers"));
         let (_, reason) = judged(&bad, Some("b")).expect("judged").expect_err("bad");

@@ -1,5 +1,6 @@
 //! What the box lacks of an image, and getting it there.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use zstd::zstd_safe::CParameter;
 
-use super::chunks::{BLOCK, Chunks};
+use super::chunks::{BLOCK, Chunks, Hash, hash};
 use super::remote::{Remote, RemoteError};
 use super::session::Session;
 use super::wire::Message;
@@ -19,7 +20,7 @@ const PROTOCOL: u32 = 1;
 /// Bytes of one `data` message.
 const DATA: usize = 1 << 20;
 /// Compression; see `docs/architecture.md`, "What was tried".
-const LEVEL: i32 = 12;
+const LEVEL: i32 = 6;
 /// Blocks far apart are alike, as in two versions of a library. `zstd -d` needs no option up to 27.
 const WINDOW: u32 = 27;
 const THREADS: u32 = 2;
@@ -270,6 +271,16 @@ impl Write for Counter {
 }
 
 impl Offered {
+    /// What a box would lack that has just these blocks; for one that cannot be asked.
+    pub fn without_box(running: &str, have: &Chunks, image: &Chunks) -> Self {
+        let mut known: HashSet<Hash> = have.blocks.iter().copied().collect();
+        known.insert(hash(&[0; BLOCK]));
+        let blocks = image.blocks.iter().enumerate();
+        let lacking = blocks.filter(|(_, hash)| known.insert(**hash)).map(|(index, _)| index);
+        let lacking = lacking.collect();
+        Self { running: running.to_owned(), slot: String::new(), warning: None, lacking }
+    }
+
     /// Bytes of what is lacking after compression, which takes as long as sending it would.
     ///
     /// # Errors
@@ -292,6 +303,16 @@ mod tests {
         for (bytes, count) in [(&[1][..], 0), (&[], 1), (&[0, 0], 8), (&[2], 1), (&[0], 9)] {
             assert_eq!(set_bits(bytes, count), None, "{bytes:?} {count}");
         }
+    }
+
+    #[test]
+    fn what_is_there_twice_is_lacking_once() {
+        let chunks = |blocks: &[u8]| Chunks {
+            blocks: blocks.iter().map(|byte| hash(&[*byte; BLOCK])).collect(),
+            pieces: Vec::new(),
+        };
+        let offered = Offered::without_box("x", &chunks(&[1, 2]), &chunks(&[0, 2, 3, 1, 3, 4]));
+        assert_eq!((offered.lacking.as_slice(), offered.size()), (&[2, 5][..], 8192));
     }
 
     #[test]
