@@ -1,7 +1,6 @@
 """The mirror: arrays as /sys and mdadm show them, tables for new disks, boot files."""
 
 import json
-import struct
 import tempfile
 import sys
 import unittest
@@ -164,39 +163,6 @@ class Tables(unittest.TestCase):
 
 
 class BootFiles(unittest.TestCase):
-    def esp(self, serial=1):
-        esp = bytearray(64 * 512)
-        for sector in (0, 6):
-            struct.pack_into("<H", esp, sector * 512 + 50, 6)
-            struct.pack_into("<I", esp, sector * 512 + 67, serial)
-            esp[sector * 512 + 82 : sector * 512 + 90] = b"FAT32   "
-        esp[40 * 512 : 40 * 512 + 25] = bootcode.SIGNATURE
-        return bytes(esp)
-
-    def test_the_serial_number_changes_in_both_places_and_nothing_else(self):
-        self.assertEqual(bootcode.with_serial(self.esp(1), 0x12345678), self.esp(0x12345678))
-        with self.assertRaises(Trouble):
-            bootcode.with_serial(bytes(64 * 512), 1)
-
-    def test_the_boot_state_is_found(self):
-        half = 20 * 512
-        self.assertEqual(bootcode.find_state([(0, self.esp()[:half]), (half, self.esp()[half:])]), 40 * 512)
-        for esp in (bytes(512), self.esp() + self.esp()):
-            with self.assertRaises(Trouble):
-                bootcode.find_state([(0, esp)])
-
-    def test_esps_are_the_same_but_for_serial_and_state(self):
-        def changed(at):
-            esp = bytearray(self.esp(2))
-            esp[at] ^= 1
-            return [(0, bytes(esp))]
-
-        ours = [(0, self.esp(1))]
-        for at in (67, 6 * 512 + 67, 40 * 512, 40 * 512 + 1023):
-            self.assertTrue(bootcode.same_files(ours, changed(at)), at)
-        for at in (0, 82, 66, 71, 40 * 512 - 1, 42 * 512, 64 * 512 - 1):
-            self.assertFalse(bootcode.same_files(ours, changed(at)), at)
-
     def test_devices_are_read_and_written_at_places(self):
         with tempfile.NamedTemporaryFile() as file, mock.patch.object(bootcode.system, "run"):
             file.write(bytes(2048))

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable
 
-from . import bootcode, disks, legs, md, system, text
+from . import bootcode, bootstate, disks, legs, md, system, text
+from .bootstate import State
 from .disks import Disk
 from .legs import Leg
 from .md import Array
@@ -137,51 +138,24 @@ def grow(arrays: list[Array]) -> str:
     return f"the data partition has grown to {text.size(md.again(data).component * 1024)}"
 
 
-def finish(arrays: list[Array], came_back: frozenset[str] = frozenset()) -> list[str]:
-    """Makes both disks start the box once both have the root slots, and grows the data. Says what was done.
-
-    `came_back` are disks that were away, whose boot files are not to be believed.
-    """
-    said = []
-    names = sorted(complete([one for one in arrays if one.name != "data"]), key=lambda name: (name in came_back, name))
-    if len(names) == 2:
-        good, other = in_order(names)
-        leg = leg_of(legs.load(), other)
-        # A look at all boot files takes seconds: only if there is a reason.
-        suspect = came_back or generation(good) != generation(other) or bootcode.differences(good, other)
-        if leg and suspect and bootcode.refresh(good, other, leg.esp_serial):
-            said.append(f"{other.device} starts the box again")
-    grown = grow(arrays)
-    return said + [grown] if grown else said
+def starters(arrays: list[Array]) -> set[str]:
+    """Names of the disks that have all root slots: what it takes to start the box."""
+    return complete([one for one in arrays if one.name != "data"])
 
 
-def in_order(names: list[str]) -> tuple[Disk, Disk]:
-    """The disk whose boot files are to be believed, and the other one."""
-    first, second = (disks.disk(name) for name in names)
-    if generation(second) > generation(first):
-        first, second = second, first
-    return first, second
-
-
-def generation(disk: Disk) -> int:
-    """The counter in a disk's boot state; -1 if it has none."""
-    count = boot_state(disk).get("gen", "")
-    return int(count) if count.isdecimal() else -1
-
-
-def boot_state(disk: Disk) -> dict[str, str]:
-    """A disk's copy of the boot state (partition 3); empty if there is none."""
-    try:
-        block = bootcode.read_device(disk.partition(bootcode.BOOT_STATE), 0, bootcode.BLOCK)
-    except (Trouble, OSError):
-        return {}
-    if not block.startswith(bootcode.SIGNATURE):
-        return {}
-    return md.parse_export(block.decode("ascii", errors="replace"))
+def newest_state(names: set[str]) -> State:
+    """The newest of the boot states in partition 3 of disks; nothing if none is sound."""
+    found: list[State] = [{}]
+    for name in names:
+        try:
+            one = disks.disk(name)
+            found.append(bootstate.parse(bootcode.read_device(one.partition(bootcode.BOOT_STATE), 0, bootstate.BLOCK)))
+        except (Trouble, OSError):
+            continue
+    return max(found, key=lambda state: int(state.get("gen", -1)))
 
 
 def slot_image(array: Array) -> str:
     """The id of the image that a root slot should hold: `none` while it holds none."""
-    names = sorted({disks.disk_of(one.partition) for one in array.members})
-    found = max((disks.disk(name) for name in names), key=generation, default=None)
-    return boot_state(found).get(array.name.removeprefix("root-"), "") if found else ""
+    names = {disks.disk_of(one.partition) for one in array.members}
+    return newest_state(names).get(array.name.removeprefix("root-"), "")
