@@ -162,6 +162,54 @@ class Tables(unittest.TestCase):
             self.assertFalse(newdisk.has_table(disk(), legs.plan(self.table, self.legs[1], 16777216, 1)))
 
 
+class OldContents(unittest.TestCase):
+    """The same table does not make a disk this box's: all boxes of an appliance have it."""
+
+    OURS, THEIRS = "ab" * 16, "cd" * 16
+
+    def setUp(self):
+        self.data = array("data", 1, members=[md.Member("sda6", "in_sync", 2048, 0)])
+        self.new = disk("sdb", partitions={n: f"sdb{n}" for n in range(1, 8)})
+
+    def past(self, uuid, state="AA", blank=False):
+        superblock = {"MD_UUID": uuid, "MD_UPDATE_TIME": "1794000000", "MD_EVENTS": "7"} if uuid else {}
+        with (
+            mock.patch.object(md, "examined", lambda leg: superblock),
+            mock.patch.object(md, "array_state", lambda leg: state),
+            mock.patch.object(mirror, "is_blank", lambda one: blank),
+            mock.patch.object(mirror, "stays_out", lambda one: False),
+            mock.patch.object(mirror, "left_out", lambda arrays: [self.new]),
+            mock.patch.object(newdisk, "contents", lambda one: ["its partitions"]),
+        ):
+            lost, foreign = newdisk.lost(self.new, self.data), newdisk.foreign(self.new, self.data)
+            job = newdisk.Job(disk("sda"), self.new, None, None, not foreign, lost)
+            return lost, foreign, "\n".join(newdisk.describe(job)), newdisk.waiting([self.data])[0]
+
+    def test_another_box_s_data_are_shown_and_erased(self):
+        lost, foreign, shown, waiting = self.past(self.THEIRS)
+        self.assertTrue(foreign)
+        self.assertIn("another box, written to last 2026-11-0", lost)
+        for words in ("WARNING: it holds the data of another box", "to be erased", "its partitions"):
+            self.assertIn(words, shown)
+        self.assertIn("another box", waiting)
+
+    def test_what_only_this_disk_has_is_named(self):
+        lost, foreign, shown, waiting = self.past(self.OURS, ".A")
+        self.assertFalse(foreign)
+        self.assertIn("what only it has will be thrown away", lost)
+        self.assertIn("WARNING", shown)
+        self.assertIn("replace-disk /dev/sdb", waiting)
+
+    def test_old_and_blank_disks_lose_nothing(self):
+        for uuid, blank in ((self.OURS, False), (self.THEIRS, True), ("", False)):
+            lost, foreign, shown, waiting = self.past(uuid, "AA", blank)
+            self.assertEqual((lost, foreign), ("", False), uuid)
+            self.assertNotIn("WARNING", shown)
+            self.assertIn("/dev/sdb (Model, serial S1) is in the machine, but not in the mirror", waiting)
+            self.assertIn("replace-disk /dev/sdb", waiting)
+            self.assertEqual("restart chatimg-mirror" in waiting, uuid == self.OURS)
+
+
 class BootFiles(unittest.TestCase):
     def test_devices_are_read_and_written_at_places(self):
         with tempfile.NamedTemporaryFile() as file, mock.patch.object(bootcode.system, "run"):
@@ -172,6 +220,20 @@ class BootFiles(unittest.TestCase):
             self.assertEqual(len(bootcode.read_device(file.name)), 2048)
             with self.assertRaises(Trouble):
                 bootcode.read_device(file.name, 2000, 100)
+
+    def test_the_notes_are_those_of_the_initrd(self):
+        script = (OVERLAYS.parent / "src/image/initrd/data.sh").read_text()
+        self.assertIn(f"{mirror.STAYS_OUT.decode().strip()}", script)
+        with tempfile.NamedTemporaryFile() as file, mock.patch.object(bootcode.system, "run"):
+            Path(file.name).write_bytes(b"boot state".ljust(1 << 20, b"\0"))
+            one = disk(partitions={3: f"..{file.name}"})
+            self.assertFalse(mirror.stays_out(one))
+            mirror.keep_out(file.name)
+            self.assertTrue(mirror.stays_out(one))
+            self.assertTrue(Path(file.name).read_bytes()[64 * 512 :].startswith(b"CHATIMG-STAYS-OUT-1\n\0"))
+            mirror.let_in(one)
+            self.assertFalse(mirror.stays_out(one))
+            self.assertEqual(Path(file.name).read_bytes(), b"boot state".ljust(1 << 20, b"\0"))
 
     def test_the_blank_mark_is_the_one_of_the_image(self):
         layout = (OVERLAYS.parent / "src/image/layout.rs").read_text()

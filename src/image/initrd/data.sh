@@ -4,6 +4,7 @@ starts_with() { # FILE SKIP-SECTORS TEXT
     [ "$(dd if="$1" bs=512 skip="$2" count=1 2>/dev/null | head -c ${#3} | tr -d '\0')" = "$3" ]
 }
 
+# Notes: CHATIMG-FORMATTING-1, CHATIMG-FORMATTED-1, CHATIMG-STAYS-OUT-1.
 write_note() { # DISK TEXT (one sector, padded)
     { echo "$2"; dd if=/dev/zero bs=512 count=1 2>/dev/null; } | head -c 512 |
         dd of="/dev/$(partition "$1" 3)" bs=512 seek=64 conv=fsync,notrunc 2>/dev/null ||

@@ -63,7 +63,7 @@ def replace(job: newdisk.Job, arrays: list[Array], wait: bool) -> int:
         print("\nstopped: the disk does not start the box yet. Run the command again to go on")
         return 1
     data = next(one for one in arrays if one.name == "data")
-    newdisk.join(data, disk)
+    newdisk.join_data(data, disk)
     bootcode.make_startable(right, disk, job.leg.esp_serial, state)
     print(f"{disk.device} starts the box from now on")
     # smartd looks for disks only when it starts.

@@ -14,6 +14,8 @@ STATE = "/state"
 GROW_FROM = 1 << 30  # bytes; less is not worth it
 PARTITIONS = {"root-a": 4, "root-b": 5, "data": 6}
 BLANK = b"CHATIMG-BLANK-DATA-1\n"
+STAYS_OUT = b"CHATIMG-STAYS-OUT-1\n"  # src/image/initrd/data.sh
+NOTE = 64 * 512  # where notes lie in partition 3
 DATA_OFFSET = 1 << 20  # where a leg's data begin
 PATIENCE = 15.0  # seconds for the kernel to begin a rebuild
 
@@ -43,16 +45,33 @@ def forget_lost(array: Array) -> None:
         system.output("mdadm", "--manage", array.device, "--remove", what)
 
 
-def mark_blank(device: str, start: int = 0) -> None:
-    """Marks a data partition that begins at `start` as one without data, as the image's are (src/image/layout.rs): the
-    initrd then leaves the disk out."""
-    bootcode.write_device(device, BLANK.ljust(legs.SECTOR, b"\0"), start + DATA_OFFSET)
+def keep_out(device: str, start: int = 0) -> None:
+    """Notes on a disk (its partition 3 begins at `start`) that the mirror's data are elsewhere: the initrd leaves it out,
+    and formats it never."""
+    bootcode.write_device(device, STAYS_OUT.ljust(legs.SECTOR, b"\0"), start + NOTE)
 
 
-def blank_data(partition: str) -> None:
-    """Makes an old leg of the data a blank partition."""
-    mark_blank(partition)
-    system.run("wipefs", "--all", "--quiet", partition)
+def let_in(disk: Disk) -> None:
+    """Takes that note away: the disk has begun to take in the data."""
+    bootcode.write_device(disk.partition(bootcode.BOOT_STATE), bytes(legs.SECTOR), NOTE)
+
+
+def stays_out(disk: Disk) -> bool:
+    """Whether a disk waits for replace-disk."""
+    return read_start(disk, bootcode.BOOT_STATE, NOTE).startswith(STAYS_OUT)
+
+
+def is_blank(disk: Disk) -> bool:
+    """Whether a disk is as it was flashed: it holds no data yet."""
+    return read_start(disk, legs.DATA, DATA_OFFSET).startswith(BLANK)
+
+
+def read_start(disk: Disk, number: int, offset: int) -> bytes:
+    """A sector of a partition; nothing if it cannot be read."""
+    try:
+        return bootcode.read_device(disk.partition(number), offset, legs.SECTOR)
+    except (Trouble, OSError):
+        return b""
 
 
 def add(array: Array, partition: str) -> None:
@@ -62,13 +81,22 @@ def add(array: Array, partition: str) -> None:
 
 
 def of_this_box(all_disks: list[Disk], arrays: list[Array]) -> list[Disk]:
-    """Disks with this box's data. All boxes of an appliance have the same root arrays, but each has its own data."""
+    """Disks with this box's data. All boxes of an appliance have the same root arrays, but each has its own data. A disk
+    that waits for replace-disk is none of them."""
     uuids = {one.uuid for one in arrays if one.name == "data"}
     return [
         disk
         for disk in all_disks
         if md.plain_uuid(md.examined(disk.partitions.get(legs.DATA, "")).get("MD_UUID", "-")) in uuids
+        and not stays_out(disk)
     ]
+
+
+def left_out(arrays: list[Array]) -> list[Disk]:
+    """Disks that are legs by their tables, but in no array: blank ones, refused ones, other boxes'."""
+    known = legs.load()
+    inside = {disks.disk_of(one.partition) for array in arrays for one in array.members if not one.faulty}
+    return [one for one in disks.all_disks() if one.name not in inside and leg_of(known, one)]
 
 
 def stale(array: Array, all_disks: list[Disk]) -> list[str]:

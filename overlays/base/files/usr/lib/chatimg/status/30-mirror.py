@@ -3,7 +3,7 @@
 import json
 import time
 
-from chatimg_box import legs, md, mend, mirror, system
+from chatimg_box import legs, md, mend, mirror, newdisk, system
 from chatimg_box.health import Section
 from chatimg_box.md import Array
 
@@ -78,7 +78,8 @@ def judge(section: Section, arrays: list[Array], checks: dict) -> None:
     if lacking:
         section.problem(
             f"the mirror lacks a disk ({', '.join(lacking)})",
-            "switch off, exchange the dead disk for a new one, start, and run: sudo chatimg-admin replace-disk /dev/sdX",
+            "; ".join(newdisk.waiting(arrays))
+            or "switch off, exchange the dead disk for a new one, start, and run: sudo chatimg-admin replace-disk /dev/sdX",
         )
     for array in arrays:
         check = checks.get(array.uuid, {})
