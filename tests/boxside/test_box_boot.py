@@ -12,7 +12,7 @@ OVERLAYS = Path(__file__).resolve().parents[2] / "overlays"
 sys.dont_write_bytecode = True
 sys.path[:0] = [str(OVERLAYS / name / "files/usr/lib/chatimg") for name in ("base", "monitoring")]
 
-from chatimg_box import bootcode, bootstate, disks, gpt, legs, mend, mirror, system  # noqa: E402
+from chatimg_box import bootcode, bootstate, disks, gpt, legs, md, mend, mirror, passed, system  # noqa: E402
 from chatimg_box.bootstate import Copy, Running  # noqa: E402
 from chatimg_box.system import Trouble  # noqa: E402
 
@@ -260,6 +260,40 @@ class Mending(unittest.TestCase):
     def test_a_new_disk_gets_the_state_even_on_trial(self):
         self.now = Running("b", NEW)
         self.assertEqual(mend.state_for_new(self.right, self.disks["sda"].disk), STATE)
+
+
+class PassedOver(unittest.TestCase):
+    def setUp(self):
+        self.disks = [disks.Disk(n, 1, 512, "M", f"S-{n}", {4: f"{n}4", 5: f"{n}5"}) for n in ("sda", "sdb")]
+
+    def words(self, *skipped, state="in_sync"):
+        members = (md.Member("sda4", "in_sync", 0, 0), md.Member("sdb4", state, 0, 1))
+        array = md.Array("root-a", "md4", "", 2, 0 if state == "in_sync" else 1, "idle", 0, 0, 0, 0, 0, "idle", members)
+        with (
+            mock.patch.object(legs, "load", lambda: []),
+            mock.patch.object(mirror, "leg_of", lambda known, one: legs.Leg(1, "", SERIALS[one.name], {})),
+        ):
+            return passed.words(Running("a", OLD, 0, skipped), [array], self.disks)
+
+    def test_a_damaged_slot_of_one_disk_is_told_with_what_mends_it(self):
+        ((key, text),) = self.words("hd1,gpt4,2222-2222,damaged").items()
+        self.assertEqual(key, "mirror/passed/a/sdb")
+        self.assertIn("slot a of /dev/sdb (M, serial S-sdb): its kernel or initrd is damaged", text)
+        self.assertIn("mdadm --manage /dev/md4 --fail /dev/sdb4", text)
+
+    def test_a_leg_that_is_old_anyway_is_not_told_twice(self):
+        self.assertEqual(self.words("hd1,gpt4,2222-2222,id", state="spare"), {})
+
+    def test_a_slot_that_no_disk_can_start(self):
+        ((key, text),) = self.words("hd0,gpt5,1111-1111,id", "hd1,gpt5,2222-2222,id").items()
+        self.assertEqual(key, "mirror/passed/b")
+        self.assertIn("from any disk", text)
+        self.assertNotIn("mdadm", text)
+
+    def test_what_grub_does_not_know_is_told_as_it_is(self):
+        ((_, text),) = self.words("hd1,gpt4,,damaged").items()
+        self.assertIn("its disk hd1", text)
+        self.assertEqual(self.words("nonsense", "", "hd1,gpt4", "hd1,gpt9,,id", "hd0,gpt4,zz,??"), {})
 
 
 class Tables(unittest.TestCase):
