@@ -182,6 +182,37 @@ fn the_root_knows_the_names_of_its_disks() {
     }
 }
 
+/// What the box takes to tell a damaged disk from a sound one, and to mend it.
+#[test]
+fn the_root_carries_what_starts_its_disks() {
+    for disks in [Disks::Single, Disks::Mirror] {
+        let fixture = Fixture { disks, ..Fixture::new() };
+        let built = fixture.build(&fixture.images("images")).expect("builds");
+        let layout = Layout::new("sample", SLOT, disks).expect("layout");
+        let slot =
+            ext4_view::Ext4::load(Box::new(fs::read(built.root()).expect("root"))).expect("opens");
+        let part =
+            |name: &str| slot.read(format!("/usr/lib/chatimg/boot/{name}").as_str()).expect(name);
+        let (code, core, esp) = (part("code"), part("core"), part("esp"));
+        let empty = EnvBlock::default().encode().expect("encodes");
+        let state_at = esp.windows(1024).position(|piece| piece == empty).expect("a boot state");
+        for (leg, path) in layout.legs().zip(built.disks()) {
+            assert_eq!(code, bytes_at(&path, 0, 440));
+            assert_eq!(core, bytes_at(&path, layout.span(Part::BiosBoot).start, core.len()));
+            let mut esp = esp.clone();
+            for at in [67, 6 * 512 + 67] {
+                esp[at..at + 4].copy_from_slice(&layout.esp_serial(leg).to_le_bytes());
+            }
+            let state = EnvBlock::initial(&built.id).encode().expect("encodes");
+            esp[state_at..state_at + 1024].copy_from_slice(&state);
+            let span = layout.span(Part::Esp);
+            let whole = bytes_at(&path, span.start, span.len as usize);
+            assert!(whole[..esp.len()] == esp, "the ESP of {leg:?}");
+            assert!(whole[esp.len()..].iter().all(|byte| *byte == 0), "the rest is nothing");
+        }
+    }
+}
+
 #[test]
 fn the_slot_says_which_image_it_is_and_what_grub_may_load() {
     let fixture = Fixture::new();

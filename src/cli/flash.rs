@@ -1,7 +1,8 @@
 //! `chatimg flash`.
 
-use std::path::PathBuf;
-use std::time::Instant;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use indicatif::HumanBytes;
 
@@ -27,7 +28,7 @@ pub struct Args {
     /// Write to a new file instead, for a provider or a virtual machine
     #[arg(long, value_name = "FILE")]
     image_file: Vec<PathBuf>,
-    /// Erase the disk with this serial number without asking; once for each disk
+    /// Erase the disk with this serial number (if several have it: SERIAL/NAME) without asking; once for each disk
     #[arg(long, value_name = "SERIAL", requires = "disk")]
     yes_erase: Vec<String>,
     /// What is set for this box alone: its name, network, keys and secrets
@@ -68,7 +69,7 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     for target in &targets {
         context.ui.say(format!("image {} is on {target}, and was read back", source.id));
     }
-    Ok(())
+    stop_arrays(&machine, args, context)
 }
 
 /// The image that is meant.
@@ -139,16 +140,17 @@ fn confirm(
     context: &Context<'_>,
 ) -> Result<(), CommandError> {
     let disks: Vec<_> = targets.iter().filter_map(Target::as_disk).collect();
-    let words: Vec<_> = disks.iter().map(|disk| disk.word()).collect();
-    if let Some(wrong) = args.yes_erase.iter().find(|given| !words.contains(&given.as_str())) {
+    let others = machine.disks()?;
+    let words: Vec<_> = disks.iter().map(|disk| disk.word(&others)).collect();
+    if let Some(wrong) = args.yes_erase.iter().find(|given| !words.contains(given)) {
         return Err(format!(
             "--yes-erase {wrong} is none of the disks that were named: {}; nothing was written",
             words.join(", ")
         )
         .into());
     }
-    for disk in disks {
-        if args.yes_erase.iter().any(|given| given == disk.word()) {
+    for (disk, word) in disks.into_iter().zip(&words) {
+        if args.yes_erase.contains(word) {
             continue;
         }
         let what = if disk.serial.is_some() {
@@ -156,17 +158,40 @@ fn confirm(
         } else {
             "name, for it has no serial number,"
         };
-        let word = disk.word();
         context.ui.note(described(machine, disk));
         let question =
             format!("All that is on it will be erased. Type its {what} {word} to go on:");
         match context.ui.ask(&question)? {
-            Some(answer) if answer == word => {}
+            Some(answer) if answer == *word => {}
             Some(_) => return Err(format!("that is not {word}; nothing was written").into()),
             None => {
                 let advice = format!("there is nobody to ask whether {disk} may be erased");
                 return Err(format!("{advice}; add --yes-erase '{word}' if it may").into());
             }
+        }
+    }
+    Ok(())
+}
+
+/// On this machine `udev` may start the arrays that were just written. A disk that is taken out then takes along a
+/// mirror that knows of a missing half.
+fn stop_arrays(machine: &Machine, args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
+    if args.disk.len() < 2 || !Path::new("/proc/mdstat").exists() {
+        return Ok(());
+    }
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(300));
+        let mut arrays = BTreeSet::new();
+        for path in &args.disk {
+            arrays.extend(machine.disk(path).map_err(FlashError::from)?.arrays());
+        }
+        if !arrays.is_empty() {
+            let names: Vec<_> = arrays.iter().map(|name| format!("/dev/{name}")).collect();
+            context.ui.warn(format!(
+                "this machine has started the new mirror's arrays; before you take the disks out: mdadm --stop {}",
+                names.join(" ")
+            ));
+            break;
         }
     }
     Ok(())

@@ -44,7 +44,11 @@ pub(super) fn relay(table: &Table<'_>, secrets: &[(Text<'_>, Option<Secret>)]) -
 
 fn user(text: &Text<'_>, secrets: &[(Text<'_>, Option<Secret>)]) -> Option<String> {
     let name = &text.value;
-    if name.is_empty() || name.trim() != name || name.chars().any(char::is_control) {
+    if name.is_empty()
+        || name.trim() != name
+        || name.chars().any(char::is_control)
+        || !name.is_ascii()
+    {
         text.fail("this cannot be a user's name", "as the relay's operator gave it to you");
         return None;
     }

@@ -14,6 +14,8 @@ const NAMES: [&str; 3] = ["alerts-webhook", "cloudflare-token", "smtp-password"]
 /// Characters.
 const LENGTH_MAX: usize = 4096;
 const TOKEN_MIN: usize = 20;
+/// The box itself.
+const LOCAL: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
 
 /// A text that does not show itself.
 #[derive(Clone, PartialEq, Eq)]
@@ -101,7 +103,8 @@ fn from_file<'a>(table: &Table<'a>, reading: &Reading<'_>) -> Option<(String, Pl
         }
         Ok((value, _)) => Some((value.trim_end_matches(['\n', '\r']).to_owned(), text.place)),
         Err(error) => {
-            let message = format!("reading {}: {error}", path.display());
+            // Not the path: somebody may have put the secret itself here.
+            let message = format!("reading the file that is named here: {error}");
             text.fail(message, "the path begins at the folder of this file");
             None
         }
@@ -119,7 +122,12 @@ fn wrong(name: &str, value: &str) -> Option<(&'static str, &'static str)> {
     } else if value.chars().count() > LENGTH_MAX {
         Some(("is too long", "at most 4096 characters"))
     } else if name == "alerts-webhook" && !is_http(value) {
-        Some(("is not an HTTP address", "copy the whole address: https://..."))
+        Some((
+            "is not an address that alerts can be sent to",
+            "https://HOST/..., without user and password; http:// is for a server on the box itself",
+        ))
+    } else if name == "smtp-password" && !value.is_ascii() {
+        Some(("is not ASCII", "mail servers take nothing else; choose another one"))
     } else if name == "cloudflare-token" && !is_token(value) {
         Some((
             "is not an API token",
@@ -135,20 +143,21 @@ fn is_token(value: &str) -> bool {
         && value.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_".contains(&c))
 }
 
-/// `https://HOST[:PORT][/...]`.
+/// `https://HOST[:PORT][/...]`; `http` for the box itself.
 fn is_http(value: &str) -> bool {
-    let rest = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
-    let Some(rest) = rest.filter(|rest| rest.bytes().all(|c| c.is_ascii_graphic())) else {
+    let Some((scheme, rest)) = value.split_once("://") else { return false };
+    if !rest.bytes().all(|c| c.is_ascii_graphic()) {
         return false;
-    };
+    }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let authority = rest[..end].rsplit('@').next().unwrap_or_default();
+    let authority = &rest[..end];
     let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, port)) => (host, port),
         None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
     };
     let port_ok = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
-    port_ok && (is_dns_name(host) || host.parse::<IpAddr>().is_ok())
+    let scheme_ok = scheme == "https" || scheme == "http" && LOCAL.contains(&host);
+    scheme_ok && port_ok && (is_dns_name(host) || host.parse::<IpAddr>().is_ok())
 }
 
 fn is_port(text: &str) -> bool {
@@ -169,15 +178,25 @@ mod tests {
     fn addresses() {
         for good in [
             "https://hooks.example.org/a?b=c#d",
-            "http://192.0.2.1:8080",
-            "https://user:word@example.org/",
+            "https://192.0.2.1:8080",
+            "http://127.0.0.1:8080/x",
+            "http://localhost",
             "https://[2001:db8::1]:443/x",
         ] {
             assert!(is_http(good), "{good}");
         }
-        for bad in
-            ["ftp://x", "https://", "https:///x", "https://a b", "https://a:0", "https://a:x", "x"]
-        {
+        for bad in [
+            "ftp://x",
+            "https://",
+            "https:///x",
+            "https://a b",
+            "https://a:0",
+            "https://a:x",
+            "x",
+            "http://192.0.2.1:8080",
+            "http://localhost.example.org/",
+            "https://user:word@example.org/",
+        ] {
             assert!(!is_http(bad), "{bad}");
         }
     }

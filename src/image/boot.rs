@@ -13,6 +13,8 @@
 //! {"raid": "mirror", "disks": [{"number": 1, "guid": "...", "esp-serial": "0123ABCD",
 //!                               "partitions": {"1": "guid", ...}}, ...]}
 //! ```
+//!
+//! And `/usr/lib/chatimg/boot/`: see [`super::starter`].
 
 use std::collections::BTreeMap;
 
@@ -20,6 +22,7 @@ use serde_json::{Value, json};
 
 use super::envblock::EnvBlock;
 use super::layout::{Layout, Leg, PARTS, Part};
+use super::starter::{self, Starter};
 use super::{ImageError, ImageSpec, initrd};
 use crate::digest::{Digest, Hasher};
 use crate::store::{PackWriter, StepError, Store};
@@ -39,6 +42,7 @@ pub(super) fn with_boot_files(
     spec: &ImageSpec,
     layout: &Layout,
     id: &str,
+    starter: &Starter,
 ) -> Result<Tree, ImageError> {
     let kernel = kernel(spec.root)?;
     let version = &kernel.as_str()[KERNEL_PREFIX.len()..];
@@ -60,10 +64,16 @@ pub(super) fn with_boot_files(
     let disks = format!("{}\n", disks(layout));
     let mut key = Hasher::step("boot files");
     key.field(&id_text).field(&sums).field(&disks).field(spec.epoch.to_le_bytes());
+    for (_, bytes) in starter.files() {
+        key.field(Digest::of(bytes).as_bytes());
+    }
     let small = store.tree(key.finish(), |pack| {
         let mut tree = one_file(pack, "boot/chatimg-id", id_text.as_bytes(), spec.epoch)?;
         add(&mut tree, pack, "boot/SHA256SUMS", sums.as_bytes(), spec.epoch)?;
         add(&mut tree, pack, "usr/lib/chatimg/disks.json", disks.as_bytes(), spec.epoch)?;
+        for (name, bytes) in starter.files() {
+            add(&mut tree, pack, &format!("{}/{name}", starter::FOLDER), bytes, spec.epoch)?;
+        }
         Ok(tree)
     });
     let small = small.map_err(StepError::<ImageError>::into_inner)?;

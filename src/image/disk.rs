@@ -11,7 +11,8 @@ use super::envblock::{self, EnvBlock};
 use super::ext4::{self, Chunk};
 use super::layout::{BLANK_DATA_MARKER, Layout, Leg, MIB, PARTS, Part};
 use super::sparse::{self, SparseFile};
-use super::{Event, ImageError, ImageSpec, fat, gpt, grub, md, output};
+use super::starter::Starter;
+use super::{Event, ImageError, ImageSpec, gpt, md, output};
 use crate::digest::{Digest, Hasher};
 use crate::store::Store;
 
@@ -48,16 +49,14 @@ struct Target {
 /// Writes the disks' images and `root.img` into `dir`, synced.
 pub(super) fn write(
     store: &Store,
-    spec: &ImageSpec,
-    layout: &Layout,
-    id: &str,
+    boot: &Boot<'_>,
     plan: &ext4::Plan,
     dir: &Path,
     events: &dyn Fn(Event),
 ) -> Result<Contents, ImageError> {
     let (mut targets, mut disks) = (Vec::new(), Vec::new());
+    let layout = boot.layout;
     let slot = layout.span(Part::RootA).start;
-    let boot = Boot::new(spec, layout, id)?;
     for (leg, name) in layout.legs().zip(output::disks(layout.disks())) {
         let path = dir.join(name);
         let mut file = SparseFile::create(&path, layout.disk_size())?;
@@ -136,23 +135,30 @@ fn copy(chunks: &Receiver<Shared>, file: &mut SparseFile, start: u64) -> io::Res
 }
 
 /// Everything but the slots: what it takes to start one.
-struct Boot<'a> {
+#[derive(Debug)]
+pub(super) struct Boot<'a> {
     spec: &'a ImageSpec<'a>,
     layout: &'a Layout,
-    core: Vec<u8>,
-    config: String,
+    starter: &'a Starter,
     env: [u8; envblock::SIZE],
 }
 
 impl<'a> Boot<'a> {
-    fn new(spec: &'a ImageSpec, layout: &'a Layout, id: &str) -> Result<Self, ImageError> {
-        let bios_boot = layout.span(Part::BiosBoot);
-        let core = grub::placed_core(&spec.grub.core_img, bios_boot.first_lba(), bios_boot.len)?;
+    /// What the disks of the image `id` get.
+    ///
+    /// # Errors
+    /// The id does not fit a boot state.
+    pub(super) fn new(
+        spec: &'a ImageSpec,
+        layout: &'a Layout,
+        id: &str,
+        starter: &'a Starter,
+    ) -> Result<Self, ImageError> {
         let env = EnvBlock::initial(id).encode().map_err(|error| ImageError::Format {
             what: "the boot state",
             why: error.to_string(),
         })?;
-        Ok(Self { spec, layout, core, config: grub::config(layout), env })
+        Ok(Self { spec, layout, starter, env })
     }
 
     /// Writes it to a disk, and says what.
@@ -177,8 +183,8 @@ impl<'a> Boot<'a> {
             extents.push(extent);
             Ok::<_, ImageError>(())
         };
-        write(start(Part::BiosBoot), &self.core)?;
-        write(start(Part::Esp), &self.esp(leg)?)?;
+        write(start(Part::BiosBoot), self.starter.core())?;
+        write(start(Part::Esp), &self.starter.esp(layout, leg, &self.env))?;
         write(start(Part::BootEnv), &self.env)?;
         write(start(Part::Data) + layout.data_offset(), BLANK_DATA_MARKER)?;
         for part in PARTS {
@@ -188,22 +194,6 @@ impl<'a> Boot<'a> {
             }
         }
         Ok(extents)
-    }
-
-    fn esp(&self, leg: Leg) -> Result<Vec<u8>, ImageError> {
-        let span = self.layout.span(Part::Esp);
-        let spec = fat::FatSpec {
-            size: span.len,
-            serial: self.layout.esp_serial(leg),
-            label: "CHATIMG",
-            first_lba: span.first_lba(),
-        };
-        let files: [(&str, &[u8]); 3] = [
-            ("EFI/BOOT/BOOTX64.EFI", &self.spec.grub.efi),
-            ("grub/grub.cfg", self.config.as_bytes()),
-            ("grub/grubenv", &self.env),
-        ];
-        fat::build(&spec, &files)
     }
 }
 

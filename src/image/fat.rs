@@ -86,12 +86,42 @@ fn open_or_make<'a>(
     parent.open_dir(name)
 }
 
-/// The root directory is the first cluster of the data area, just behind the FATs.
+/// Gives a file system another volume serial number: in its boot sector, and in the copy of that.
+pub fn set_serial(bytes: &mut [u8], serial: u32) {
+    for sector in [0, word(bytes, BACKUP_SECTOR)] {
+        let at = sector * SECTOR as usize + SERIAL;
+        bytes[at..at + 4].copy_from_slice(&serial.to_le_bytes());
+    }
+}
+
+/// Bytes up to the last cluster that holds something. Of a file system of [`build`], the rest is zero.
+pub fn used(bytes: &[u8]) -> usize {
+    let (reserved, data) = (word(bytes, 14) * SECTOR as usize, data_area(bytes));
+    let fat = &bytes[reserved..reserved + fat_len(bytes)];
+    // The first two entries stand for no cluster.
+    let taken = fat.chunks_exact(4).skip(2).rposition(|entry| entry != [0; 4]);
+    data + taken.map_or(0, |last| last + 1) * SECTOR as usize
+}
+
+const BACKUP_SECTOR: usize = 50;
+const SERIAL: usize = 67;
+
+fn word(bytes: &[u8], at: usize) -> usize {
+    usize::from(bytes[at]) | usize::from(bytes[at + 1]) << 8
+}
+
+fn fat_len(bytes: &[u8]) -> usize {
+    (word(bytes, 36) | word(bytes, 38) << 16) * SECTOR as usize
+}
+
+/// Where the clusters begin, each a sector: just behind the FATs.
+fn data_area(bytes: &[u8]) -> usize {
+    word(bytes, 14) * SECTOR as usize + usize::from(bytes[16]) * fat_len(bytes)
+}
+
+/// The root directory is the first cluster.
 fn fix_label_times(bytes: &mut [u8]) {
-    let word = |at: usize| usize::from(bytes[at]) | usize::from(bytes[at + 1]) << 8;
-    let (reserved, fats) = (word(14), usize::from(bytes[16]));
-    let fat_sectors = word(36) | word(38) << 16;
-    let root = (reserved + fats * fat_sectors) * SECTOR as usize;
+    let root = data_area(bytes);
     let (date, time, _) = FatDateTime::EPOCH.to_raw();
     for (at, value) in [(14, time), (16, date), (18, date), (22, time), (24, date)] {
         bytes[root + at..root + at + 2].copy_from_slice(&value.to_le_bytes());
@@ -132,6 +162,24 @@ mod tests {
         let first = Digest::of(&image(files));
         std::thread::sleep(std::time::Duration::from_millis(2100));
         assert_eq!(Digest::of(&image(files)), first);
+    }
+
+    #[test]
+    fn behind_the_last_used_cluster_is_nothing() {
+        for length in [0, 1, 511, 512, 513, 100_000] {
+            let bytes = image(&[("grub/grub.cfg", &vec![7; length])]);
+            let used = used(&bytes);
+            assert!(bytes[used..].iter().all(|byte| *byte == 0), "{length}");
+            assert!(bytes[used - 512..used].iter().any(|byte| *byte != 0), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_serial_number_set_later_is_as_good() {
+        let files: &[(&str, &[u8])] = &[("grub/grub.cfg", b"x")];
+        let mut other = build(&FatSpec { serial: 0, ..SPEC }, files).expect("builds");
+        set_serial(&mut other, SPEC.serial);
+        assert!(other == image(files));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod manifest;
 pub mod md;
 mod output;
 mod sparse;
+mod starter;
 
 pub use error::ImageError;
 pub use grub::GrubParts;
@@ -32,6 +33,7 @@ use crate::lock::Lock;
 use crate::store::Store;
 use crate::tree::Tree;
 use layout::Layout;
+use starter::Starter;
 
 /// What to build an image from.
 #[derive(Clone, Copy, Debug)]
@@ -118,12 +120,14 @@ pub fn build(
         return Ok(BuiltImage { id, dir, found: true });
     }
     events(Event::Step("making the initrd"));
-    let root = boot::with_boot_files(store, spec, &layout, &id)?;
+    let starter = Starter::new(spec, &layout)?;
+    let root = boot::with_boot_files(store, spec, &layout, &id, &starter)?;
     events(Event::Step("laying out the root slot"));
     let plan = ext4::Plan::new(&root, spec.epoch, layout.slot_capacity())?;
     let work = output.begin()?;
     events(Event::Step("writing the disk"));
-    let contents = disk::write(store, spec, &layout, &id, &plan, work.path(), events)?;
+    let boot = disk::Boot::new(spec, &layout, &id, &starter)?;
+    let contents = disk::write(store, &boot, &plan, work.path(), events)?;
     manifest::write(&work.path().join(output::MANIFEST), spec, &layout, &id, &root, &contents)?;
     let (dir, aside) = output.finish(work, &id)?;
     if let Some(aside) = aside {

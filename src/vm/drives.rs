@@ -91,7 +91,9 @@ impl Drives {
         };
         [
             format!("if=none,id=d{number},file={file},format=qcow2,{options}"),
-            format!("{device},id=disk{number},drive=d{number},serial={serial}"),
+            // Firmware tries the disks in the order of their ports. Without that, OVMF forgets one when another one is
+            // taken out, and starts its own shell instead.
+            format!("{device},id=disk{number},drive=d{number},serial={serial},bootindex={port}"),
         ]
     }
 
@@ -201,8 +203,8 @@ mod tests {
             let args = drives.arguments();
             args.into_iter().filter(|arg| arg.starts_with("ide-hd")).collect::<Vec<_>>()
         };
-        let one = "ide-hd,bus=ide.0,id=disk1,drive=d1,serial=CHATIMG1";
-        let two = "ide-hd,bus=ide.1,id=disk2,drive=d2,serial=CHATIMG2";
+        let one = "ide-hd,bus=ide.0,id=disk1,drive=d1,serial=CHATIMG1,bootindex=0";
+        let two = "ide-hd,bus=ide.1,id=disk2,drive=d2,serial=CHATIMG2,bootindex=1";
         assert_eq!(devices(&drives), [one, two]);
         assert!(drives.pull(1) && !drives.pull(1) && !drives.pull(3));
         assert_eq!(devices(&drives), [two]);
@@ -213,8 +215,8 @@ mod tests {
         assert_eq!(
             devices(&drives),
             [
-                "ide-hd,bus=ide.0,id=disk2,drive=d2,serial=CHATIMG2",
-                "ide-hd,bus=ide.1,id=disk1,drive=d1,serial=CHATIMG1"
+                "ide-hd,bus=ide.0,id=disk2,drive=d2,serial=CHATIMG2,bootindex=0",
+                "ide-hd,bus=ide.1,id=disk1,drive=d1,serial=CHATIMG1,bootindex=1"
             ]
         );
     }
@@ -230,7 +232,8 @@ mod tests {
             medium.starts_with("drive_add dummy if=none,id=d2,file=scratch-2.qcow2,"),
             "{medium}"
         );
-        let wanted = "device_add scsi-hd,bus=scsi.0,scsi-id=1,id=disk2,drive=d2,serial=CHATIMG2";
+        let wanted =
+            "device_add scsi-hd,bus=scsi.0,scsi-id=1,id=disk2,drive=d2,serial=CHATIMG2,bootindex=1";
         assert_eq!(device, wanted);
     }
 

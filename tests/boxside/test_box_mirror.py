@@ -1,7 +1,6 @@
 """The mirror: arrays as /sys and mdadm show them, tables for new disks, boot files."""
 
 import json
-import struct
 import tempfile
 import sys
 import unittest
@@ -163,40 +162,55 @@ class Tables(unittest.TestCase):
             self.assertFalse(newdisk.has_table(disk(), legs.plan(self.table, self.legs[1], 16777216, 1)))
 
 
+class OldContents(unittest.TestCase):
+    """The same table does not make a disk this box's: all boxes of an appliance have it."""
+
+    OURS, THEIRS = "ab" * 16, "cd" * 16
+
+    def setUp(self):
+        self.data = array("data", 1, members=[md.Member("sda6", "in_sync", 2048, 0)])
+        self.new = disk("sdb", partitions={n: f"sdb{n}" for n in range(1, 8)})
+
+    def past(self, uuid, state="AA", blank=False):
+        superblock = {"MD_UUID": uuid, "MD_UPDATE_TIME": "1794000000", "MD_EVENTS": "7"} if uuid else {}
+        with (
+            mock.patch.object(md, "examined", lambda leg: superblock),
+            mock.patch.object(md, "array_state", lambda leg: state),
+            mock.patch.object(mirror, "is_blank", lambda one: blank),
+            mock.patch.object(mirror, "stays_out", lambda one: False),
+            mock.patch.object(mirror, "left_out", lambda arrays: [self.new]),
+            mock.patch.object(newdisk, "contents", lambda one: ["its partitions"]),
+        ):
+            lost, foreign = newdisk.lost(self.new, self.data), newdisk.foreign(self.new, self.data)
+            job = newdisk.Job(disk("sda"), self.new, None, None, not foreign, lost)
+            return lost, foreign, "\n".join(newdisk.describe(job)), newdisk.waiting([self.data])[0]
+
+    def test_another_box_s_data_are_shown_and_erased(self):
+        lost, foreign, shown, waiting = self.past(self.THEIRS)
+        self.assertTrue(foreign)
+        self.assertIn("another box, written to last 2026-11-0", lost)
+        for words in ("WARNING: it holds the data of another box", "to be erased", "its partitions"):
+            self.assertIn(words, shown)
+        self.assertIn("another box", waiting)
+
+    def test_what_only_this_disk_has_is_named(self):
+        lost, foreign, shown, waiting = self.past(self.OURS, ".A")
+        self.assertFalse(foreign)
+        self.assertIn("what only it has will be thrown away", lost)
+        self.assertIn("WARNING", shown)
+        self.assertIn("replace-disk /dev/sdb", waiting)
+
+    def test_old_and_blank_disks_lose_nothing(self):
+        for uuid, blank in ((self.OURS, False), (self.THEIRS, True), ("", False)):
+            lost, foreign, shown, waiting = self.past(uuid, "AA", blank)
+            self.assertEqual((lost, foreign), ("", False), uuid)
+            self.assertNotIn("WARNING", shown)
+            self.assertIn("/dev/sdb (Model, serial S1) is in the machine, but not in the mirror", waiting)
+            self.assertIn("replace-disk /dev/sdb", waiting)
+            self.assertEqual("restart chatimg-mirror" in waiting, uuid == self.OURS)
+
+
 class BootFiles(unittest.TestCase):
-    def esp(self, serial=1):
-        esp = bytearray(64 * 512)
-        for sector in (0, 6):
-            struct.pack_into("<H", esp, sector * 512 + 50, 6)
-            struct.pack_into("<I", esp, sector * 512 + 67, serial)
-            esp[sector * 512 + 82 : sector * 512 + 90] = b"FAT32   "
-        esp[40 * 512 : 40 * 512 + 25] = bootcode.SIGNATURE
-        return bytes(esp)
-
-    def test_the_serial_number_changes_in_both_places_and_nothing_else(self):
-        self.assertEqual(bootcode.with_serial(self.esp(1), 0x12345678), self.esp(0x12345678))
-        with self.assertRaises(Trouble):
-            bootcode.with_serial(bytes(64 * 512), 1)
-
-    def test_the_boot_state_is_found(self):
-        half = 20 * 512
-        self.assertEqual(bootcode.find_state([(0, self.esp()[:half]), (half, self.esp()[half:])]), 40 * 512)
-        for esp in (bytes(512), self.esp() + self.esp()):
-            with self.assertRaises(Trouble):
-                bootcode.find_state([(0, esp)])
-
-    def test_esps_are_the_same_but_for_serial_and_state(self):
-        def changed(at):
-            esp = bytearray(self.esp(2))
-            esp[at] ^= 1
-            return [(0, bytes(esp))]
-
-        ours = [(0, self.esp(1))]
-        for at in (67, 6 * 512 + 67, 40 * 512, 40 * 512 + 1023):
-            self.assertTrue(bootcode.same_files(ours, changed(at)), at)
-        for at in (0, 82, 66, 71, 40 * 512 - 1, 42 * 512, 64 * 512 - 1):
-            self.assertFalse(bootcode.same_files(ours, changed(at)), at)
-
     def test_devices_are_read_and_written_at_places(self):
         with tempfile.NamedTemporaryFile() as file, mock.patch.object(bootcode.system, "run"):
             file.write(bytes(2048))
@@ -206,6 +220,20 @@ class BootFiles(unittest.TestCase):
             self.assertEqual(len(bootcode.read_device(file.name)), 2048)
             with self.assertRaises(Trouble):
                 bootcode.read_device(file.name, 2000, 100)
+
+    def test_the_notes_are_those_of_the_initrd(self):
+        script = (OVERLAYS.parent / "src/image/initrd/data.sh").read_text()
+        self.assertIn(f"{mirror.STAYS_OUT.decode().strip()}", script)
+        with tempfile.NamedTemporaryFile() as file, mock.patch.object(bootcode.system, "run"):
+            Path(file.name).write_bytes(b"boot state".ljust(1 << 20, b"\0"))
+            one = disk(partitions={3: f"..{file.name}"})
+            self.assertFalse(mirror.stays_out(one))
+            mirror.keep_out(file.name)
+            self.assertTrue(mirror.stays_out(one))
+            self.assertTrue(Path(file.name).read_bytes()[64 * 512 :].startswith(b"CHATIMG-STAYS-OUT-1\n\0"))
+            mirror.let_in(one)
+            self.assertFalse(mirror.stays_out(one))
+            self.assertEqual(Path(file.name).read_bytes(), b"boot state".ljust(1 << 20, b"\0"))
 
     def test_the_blank_mark_is_the_one_of_the_image(self):
         layout = (OVERLAYS.parent / "src/image/layout.rs").read_text()

@@ -317,6 +317,19 @@ class Plugin(Folder):
         self.assertEqual(self.admin("unset", "network", "--no-confirm")[0], 0)
         self.assertFalse(unit.exists())
 
+    def test_secrets_wait_with_the_network_they_came_with(self):
+        self.files.set_secret("smtp-password", "before")
+        secret = self.state / "secrets/smtp-password"
+        data = json.dumps({"network": NETWORK, "secrets": {"smtp-password": "CANARY"}}).encode()
+        self.assertEqual(self.admin("load", "-", stdin=data)[0], 0)
+        self.assertNotIn("CANARY", self.admin("show")[1])
+        self.assertEqual(secret.read_text(), "before")
+        change.revert(self.files)
+        self.assertEqual(secret.read_text(), "before")
+        self.assertEqual(self.admin("load", "-", stdin=data)[0], 0)
+        self.assertEqual(self.admin("confirm")[0], 0)
+        self.assertEqual(secret.read_text(), "CANARY")
+
     def test_loading_all_three_forms(self):
         settings = {"hostname": "chat1", "secrets": {"smtp-password": "CANARY"}}
         toml = b'hostname = "chat1"\n[secrets]\nsmtp-password = "CANARY"\n'

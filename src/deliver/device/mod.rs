@@ -8,6 +8,7 @@ mod objection;
 mod uses;
 
 pub use objection::{Need, Objection};
+use uses::Kind;
 pub use uses::Use;
 
 use std::fs;
@@ -18,6 +19,8 @@ use nix::sys::stat;
 
 /// What the kernel counts sizes in, whatever the disk's own sectors are.
 const KERNEL_SECTOR: u64 = 512;
+/// What was being done when a disk went away.
+const READING: &str = "reading about";
 
 /// A machine, seen through its file systems.
 #[derive(Clone, Debug)]
@@ -144,7 +147,11 @@ impl Machine {
             }
             // One that was just taken out is none any more.
             let Ok(dir) = entry.path().canonicalize() else { continue };
-            disks.extend(self.described(&dir).ok().filter(|disk| disk.size > 0 && !disk.made_up));
+            match self.described(&dir) {
+                Ok(disk) => disks.extend(Some(disk).filter(|disk| disk.size > 0 && !disk.made_up)),
+                Err(DeviceError::Io { doing: READING, .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         disks.sort_by(|a, b| (a.name.len(), &a.name).cmp(&(b.name.len(), &b.name)));
         Ok(disks)
@@ -155,7 +162,7 @@ impl Machine {
         let name = file_name(dir);
         let fail = || {
             let source = io::Error::new(io::ErrorKind::NotFound, "the kernel does not tell");
-            DeviceError::Io { doing: "reading about", path: dir.to_owned(), source }
+            DeviceError::Io { doing: READING, path: dir.to_owned(), source }
         };
         let number = text(&dir.join("dev")).as_deref().and_then(parse_number).ok_or_else(fail)?;
         let size: u64 = value(&dir.join("size")).ok_or_else(fail)?;
@@ -170,7 +177,7 @@ impl Machine {
             sequence: value(&dir.join("diskseq")),
             read_only: value(&dir.join("ro")).is_some_and(|flag: u64| flag != 0),
             made_up: is_made_up(&name, dir),
-            uses: uses::of(self, &name),
+            uses: uses::of(self, &name)?,
             name,
         })
     }
@@ -186,9 +193,23 @@ impl Machine {
 }
 
 impl Disk {
-    /// What is typed to confirm that it may be erased: its serial number, or, without one, its name.
-    pub fn word(&self) -> &str {
-        self.serial.as_deref().unwrap_or(&self.name)
+    /// What is typed to confirm that it may be erased: a serial number that no other one of `all` disks has; else its
+    /// name, too, or instead. Docks and cheap adapters give all their disks the same number.
+    pub fn word(&self, all: &[Self]) -> String {
+        let Some(serial) = &self.serial else { return self.name.clone() };
+        let shared = |other: &Self| other.name != self.name && other.serial == self.serial;
+        match all.iter().any(shared) {
+            true => format!("{serial}/{}", self.name),
+            false => serial.clone(),
+        }
+    }
+
+    /// Names of the md arrays that it, or a part of it, belongs to.
+    pub fn arrays(&self) -> impl Iterator<Item = String> {
+        self.uses.iter().filter_map(|usage| match usage {
+            Use::Holder { holder, kind: Kind::Md, .. } => Some(holder.clone()),
+            _ => None,
+        })
     }
 
     /// Whether it is still the same disk with the same medium, as far as the kernel can tell.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::{Machine, parse_number};
+use super::{DeviceError, Machine, parse_number};
 
 /// One line of `mountinfo`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,17 +26,26 @@ pub(super) struct InUse {
 
 impl InUse {
     /// As this process sees it, and as the machine's first process does.
-    pub(super) fn of(machine: &Machine) -> Self {
-        let read = |path: &str| fs::read_to_string(machine.root.join(path)).unwrap_or_default();
-        let mut mounts = parse_mounts(&read("proc/self/mountinfo"));
-        mounts.extend(parse_mounts(&read("proc/1/mountinfo")));
+    ///
+    /// # Errors
+    /// This process's own view cannot be read: without it, no disk can be called free.
+    pub(super) fn of(machine: &Machine) -> Result<Self, DeviceError> {
+        // A name in it may be in any encoding.
+        let read = |path: &str| {
+            let path = machine.root.join(path);
+            let bytes = fs::read(&path).map_err(DeviceError::io("reading", &path))?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let mut mounts = parse_mounts(&read("proc/self/mountinfo")?);
+        mounts.extend(parse_mounts(&read("proc/1/mountinfo").unwrap_or_default()));
         mounts.dedup();
         for mount in &mut mounts {
             mount.source = machine.device_name(&mount.source);
         }
-        let swaps = read("proc/swaps");
+        let swaps = read("proc/swaps")?;
         let swaps = swaps.lines().skip(1).filter_map(|line| line.split_whitespace().next());
-        Self { mounts, swaps: swaps.map(|path| machine.device_name(&unescape(path))).collect() }
+        let swaps = swaps.map(|path| machine.device_name(&unescape(path))).collect();
+        Ok(Self { mounts, swaps })
     }
 }
 

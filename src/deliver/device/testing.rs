@@ -14,6 +14,7 @@ impl Fake {
     /// With one disk, `sda`, of two partitions, used by nobody.
     pub(super) fn new() -> Self {
         let fake = Self { dir: tempfile::tempdir().expect("temporary folder") };
+        fake.write("proc/self/mountinfo", "").write("proc/swaps", "");
         fake.disk("sda", "8:0", 8 << 30);
         fake.partition("sda", "sda1", "8:1", 1);
         fake.partition("sda", "sda2", "8:2", 2);
@@ -29,6 +30,10 @@ impl Fake {
         fs::create_dir_all(path.parent().expect("below the root")).expect("folders");
         fs::write(path, contents).expect("write");
         self
+    }
+
+    pub(super) fn remove(&self, path: &str) {
+        fs::remove_file(self.dir.path().join(path)).expect("removed");
     }
 
     pub(super) fn disk(&self, name: &str, number: &str, size: u64) -> &Self {

@@ -21,7 +21,7 @@ fn a_disk_that_nobody_uses_is_taken() {
     let fake = Fake::new();
     assert_eq!(against(&fake), [""; 0]);
     let disk = sda(&fake);
-    assert_eq!((disk.size, disk.sector, disk.word()), (8 << 30, 512, "sda"));
+    assert_eq!((disk.size, disk.sector, &*disk.word(&[])), (8 << 30, 512, "sda"));
 }
 
 #[test]
@@ -264,4 +264,36 @@ fn what_is_on_a_disk_is_told_by_its_marks() {
     let fake = Fake::new();
     fake.write("dev/sda", put(0, b"")).write("sys/block/sda/sda1/uevent", "PARTNAME=chatimg-esp\n");
     assert_eq!(fake.machine().contents(&sda(&fake)), "a chatimg box");
+}
+
+#[test]
+fn a_serial_number_that_two_disks_have_confirms_neither_alone() {
+    let fake = Fake::new();
+    let disk = fake.machine().disk(Path::new("/dev/null"));
+    assert!(matches!(disk, Err(DeviceError::NotADisk { .. })));
+    let one = |name: &str, serial: &str| Disk {
+        name: name.to_owned(),
+        serial: Some(serial.to_owned()),
+        ..fake.machine().disks().expect("disks").remove(0)
+    };
+    let all = [one("sda", "S1"), one("sdb", "S1"), one("sdc", "S2")];
+    assert_eq!(all.each_ref().map(|disk| disk.word(&all)), ["S1/sda", "S1/sdb", "S2"]);
+}
+
+#[test]
+fn a_mount_point_in_another_encoding_hides_no_use() {
+    let fake = Fake::new();
+    fake.write(
+        "proc/self/mountinfo",
+        b"20 1 0:30 / /media/B\xfccher rw - tmpfs t rw\n21 1 8:1 / /mnt rw - ext4 /dev/sda1 rw\n",
+    );
+    let disks = fake.machine().disks().expect("disks");
+    assert!(matches!(&disks[0].uses[..], [Use::Mounted { at, .. }] if at == "/mnt"), "{disks:?}");
+}
+
+#[test]
+fn without_the_kernels_list_of_mounts_no_disk_is_free() {
+    let fake = Fake::new();
+    fake.remove("proc/self/mountinfo");
+    assert!(fake.machine().disks().expect_err("unknown").to_string().contains("mountinfo"));
 }

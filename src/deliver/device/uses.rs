@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use super::mounts::InUse;
-use super::{Machine, parse_number, text};
+use super::{DeviceError, Machine, parse_number, text};
 
 /// One use of a disk. `device` is the disk, a partition, or what is built upon them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,12 +115,15 @@ impl fmt::Display for Use {
 }
 
 /// Everything that uses the disk of this name; the running system first.
-pub(super) fn of(machine: &Machine, name: &str) -> Vec<Use> {
-    let search = Search { machine, in_use: InUse::of(machine) };
+///
+/// # Errors
+/// The kernel does not tell what is mounted.
+pub(super) fn of(machine: &Machine, name: &str) -> Result<Vec<Use>, DeviceError> {
+    let search = Search { machine, in_use: InUse::of(machine)? };
     let mut found = Vec::new();
     search.collect(name, &mut BTreeSet::new(), &mut found);
     found.sort_by_key(|found| !matches!(found, Use::System { .. }));
-    found
+    Ok(found)
 }
 
 struct Search<'a> {

@@ -73,11 +73,13 @@ impl<'a, M: Medium> Job<'a, M> {
         if self.medium.is_new() {
             return Ok(());
         }
-        let pieces = self.plan.wiped();
-        self.zero("wiping", &pieces, &|_| ())?;
-        self.sync("wiping")?;
+        let steps = self.plan.wiped();
+        for pieces in &steps {
+            self.zero("wiping", pieces, &|_| ())?;
+            self.sync("wiping")?;
+        }
         let mut buffer = Buffer::new();
-        for piece in pieces {
+        for piece in steps.into_iter().flatten() {
             self.get(&piece, buffer.first(piece.len))?;
             self.compare(&piece, buffer.first(piece.len), &mut Hasher::new())?;
         }

@@ -92,8 +92,9 @@ impl Medium for Raw {
         let (at, len) = (range.start.cast_signed(), (range.end - range.start).cast_signed());
         match fcntl::fallocate(&self.file, mode, at, len) {
             Ok(()) => Ok(true),
-            Err(Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENODEV | Errno::ENOSYS) => Ok(false),
-            Err(errno) => Err(errno.into()),
+            Err(errno) if self.gone(&errno.into()) => Err(errno.into()),
+            // Some adapters promise it and then refuse. What is wrong with the disk itself shows when zeros are written.
+            Err(_) => Ok(false),
         }
     }
 

@@ -87,12 +87,12 @@ impl Plan {
         Self { size: leg.size, disk, data, table }
     }
 
-    /// What is emptied before anything else. Later ones first: while the first sector is what it was, the disk's old
-    /// contents are whole but for these.
-    pub(super) fn wiped(&self) -> Vec<Piece> {
+    /// What is emptied before anything else: first what starts the disk, so that its old system never starts without
+    /// the rest; then where tables and superblocks lie.
+    pub(super) fn wiped(&self) -> [Vec<Piece>; 2] {
         let end = self.disk.saturating_sub(TAIL) / BLOCK * BLOCK;
-        let ranges = [end.max(MIB)..self.disk, self.size - MIB..self.size, 0..MIB];
-        ranges.into_iter().flat_map(empty).collect()
+        let rest = [BLOCK..MIB, self.size - MIB..self.size, end.max(MIB)..self.disk];
+        [empty(0..BLOCK), rest.into_iter().flat_map(empty).collect()]
     }
 
     /// What has to be zero and was not wiped for good already.
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(places(&plan.table()), [31 * MIB, 0]);
         assert!(plan.data().iter().all(|piece| (MIB..31 * MIB).contains(&piece.at)));
         assert_eq!(places(&plan.data()), [MIB, 4 * MIB, 8 * MIB, 12 * MIB, 20 * MIB]);
-        assert_eq!(places(&plan.wiped()).last(), Some(&0));
+        assert_eq!(places(&plan.wiped()[0]), [0]);
     }
 
     #[test]

@@ -4,15 +4,20 @@ starts_with() { # FILE SKIP-SECTORS TEXT
     [ "$(dd if="$1" bs=512 skip="$2" count=1 2>/dev/null | head -c ${#3} | tr -d '\0')" = "$3" ]
 }
 
+# Notes in partition 3: CHATIMG-FORMATTING-1, CHATIMG-FORMATTED-1; CHATIMG-STAYS-OUT-1: there is a disk with data beside
+# which this one is blank, or waits to be filled by replace-disk.
 write_note() { # DISK TEXT (one sector, padded)
     { echo "$2"; dd if=/dev/zero bs=512 count=1 2>/dev/null; } | head -c 512 |
-        dd of="/dev/$(partition "$1" 3)" bs=512 seek=64 conv=fsync,notrunc 2>/dev/null ||
-        fail "partition 3 of $1 cannot be written"
+        dd of="/dev/$(partition "$1" 3)" bs=512 seek=64 conv=fsync,notrunc 2>/dev/null
 }
 
-# Whether partition 6 of disk $1 holds data that count: blank, formatting or used.
+# Whether partition 6 of disk $1 holds data that count: out, blank, formatting or used; missing.
 data_state() {
-    if starts_with "/dev/$(partition "$1" 6)" "$data_start" CHATIMG-BLANK-DATA-1; then
+    if ! partition "$1" 6 >/dev/null; then
+        echo missing
+    elif starts_with "/dev/$(partition "$1" 3)" 64 CHATIMG-STAYS-OUT-1; then
+        echo out
+    elif starts_with "/dev/$(partition "$1" 6)" "$data_start" CHATIMG-BLANK-DATA-1; then
         echo blank
     elif starts_with "/dev/$(partition "$1" 3)" 64 CHATIMG-FORMATTING-1; then
         echo formatting
@@ -46,16 +51,23 @@ grow_partition() { # DISK
 # Formats the data partitions if no disk holds data. On a mirror choose_members has seen to it that either all do or none.
 format_data_if_blank() {
     for name in $disks; do
-        [ "$(data_state "$name")" != used ] || return
+        [ "$(data_state "$name")" != used ] || return 0
     done
-    for name in $disks; do write_note "$name" CHATIMG-FORMATTING-1; done
+    for name in $disks; do
+        write_note "$name" CHATIMG-FORMATTING-1 || drop_disk "$name" "partition 3 of $name cannot be written"
+    done
     [ -z "$mirror" ] || create_data
     say "formatting the data partition"
     in_slot mkfs.xfs -q -f -L chatimg-data -m crc=1,finobt=1,reflink=1,bigtime=1 "/dev/$data" ||
         fail "the data partition (/dev/$data) cannot be formatted" 60
     blockdev --flushbufs "/dev/$data"
     sync
-    for name in $disks; do write_note "$name" CHATIMG-FORMATTED-1; done
+    for name in $disks; do
+        write_note "$name" CHATIMG-FORMATTED-1 && continue
+        drop_disk "$name" "partition 3 of $name cannot be written"
+        member=/dev/$(partition "$name" 6)
+        mdadm --manage --quiet /dev/md6 --fail "$member" --remove "$member"
+    done
 }
 
 mount_data() {

@@ -2,10 +2,17 @@
 #   disks   their names, in order of legs: "sda sdb"
 #   root    the device of the slot; data: of the data partition
 
-# The GUID in the partition table of disk $1, as people write it; nothing if there is no table.
+# The GUID in the copy of a partition table whose header is sector $2 of disk $1, as people write it.
+header_guid() {
+    [ "$(dd if="/dev/$1" bs=512 skip="$2" count=1 2>/dev/null | head -c 8 | tr -d '\0')" = "EFI PART" ] || return
+    dd if="/dev/$1" bs=8 skip=$(($2 * 64 + 7)) count=2 2>/dev/null |
+        hexdump -e '1/4 "%08x" "-" 1/2 "%04x" "-" 1/2 "%04x" "-" 2/1 "%02x" "-" 6/1 "%02x"'
+}
+
+# The GUID of disk $1; nothing if there is no table. The kernel goes on with the copy at the end if the first one is
+# damaged, and so does this; grow_partition mends it.
 disk_guid() {
-    [ "$(dd if="/dev/$1" bs=512 skip=1 count=1 2>/dev/null | head -c 8 | tr -d '\0')" = "EFI PART" ] || return
-    hexdump -s 568 -n 16 -e '1/4 "%08x" "-" 1/2 "%04x" "-" 1/2 "%04x" "-" 2/1 "%02x" "-" 6/1 "%02x"' "/dev/$1"
+    header_guid "$1" 1 || header_guid "$1" $(($(cat "/sys/block/$1/size") - 1))
 }
 
 # The disks whose table has the GUID $1.
@@ -50,7 +57,26 @@ find_disks() {
     done
 }
 
-# Waits until all disks are there: 30 s for the first, 10 s more for the others.
+# Goes on without disk $1, for the reason $2, if there is another one.
+drop_disk() { # DISK WHY [SECONDS]
+    left=''
+    for one in $disks; do
+        [ "$one" = "$1" ] || left="$left $one"
+    done
+    [ -n "$left" ] || fail "$2" "${3:-60}"
+    say "$2; going on without the disk $1"
+    disks=$left
+}
+
+# How often to look for more disks: 10 s if the data are there, 60 s if all that is there is blank.
+patience() {
+    for name in $disks; do
+        if [ "$(data_state "$name")" = used ]; then echo 50; return; fi
+    done
+    echo 300
+}
+
+# Waits until all disks are there: 30 s for the first, and some more for the others.
 wait_for_disks() {
     tries=0 alone=0
     while :; do
@@ -60,7 +86,7 @@ wait_for_disks() {
         tries=$((tries + 1))
         if [ -n "$disks" ]; then
             alone=$((alone + 1))
-            [ "$alone" -lt 50 ] || break
+            [ "$alone" -lt "$(patience)" ] || break
         elif [ "$tries" -ge 150 ]; then
             seen=$(cd /sys/block && echo *)
             fail "no disk with GUID $guids has image $id in slot $slot after 30 s ($found seen: $seen; modules that did not load:$unloaded)"
@@ -73,7 +99,9 @@ wait_for_disks() {
     [ -n "$disks" ] || fail "the disk went away"
     for name in $disks; do
         for number in 3 4 5 6; do
-            partition "$name" "$number" >/dev/null || fail "the disk $name lacks partition $number"
+            partition "$name" "$number" >/dev/null && continue
+            drop_disk "$name" "the disk $name lacks partition $number" 5
+            break
         done
     done
 }

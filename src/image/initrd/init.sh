@@ -20,7 +20,7 @@
 #     disk, and while it stands nothing has ever been mounted from partition 6
 #   - a state directory is filled under another name, synced, and renamed; a stamp says it is settled
 # XFS replays its log when it is mounted; if it cannot be mounted, its data is left alone: restart and say so.
-# /proc/cmdline: chatimg.slot=a|b chatimg.id=ID chatimg.disk=GUID[,GUID]
+# /proc/cmdline: chatimg.slot=a|b chatimg.id=ID chatimg.disk=GUID[,GUID]; chatimg.esp and chatimg.skipped are for the box
 
 export PATH=/bin:/sbin
 /bin/busybox mkdir -p /sbin

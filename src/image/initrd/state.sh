@@ -50,13 +50,14 @@ set_machine_id() {
 }
 
 # Host settings come with a disk as it was flashed, in partition 7. They may hold secrets: once they are safe on the data
-# partition (where the system takes them in, see /usr/lib/chatimg/host-settings), they are erased from every disk.
+# partition (where the system takes them in, see /usr/lib/chatimg/host-settings), they are erased from every disk. A box
+# that has settings keeps them: what a disk brings that was away at the first boot is older.
 take_settings() {
     dir=/sysroot/state/var/lib/chatimg/host
     for name in $disks; do
         part=/dev/$(partition "$name" 7) || continue
         starts_with "$part" 0 CHATIMG-SETTINGS-1 || continue
-        if [ ! -e "$dir/incoming" ]; then
+        if [ ! -e "$dir/incoming" ] && [ ! -e "$dir/settings.json" ]; then
             mkdir -p "$dir" && chmod 0700 "$dir" &&
                 (umask 077; dd if="$part" of="$dir/incoming.new" bs=64k 2>/dev/null) && sync &&
                 mv "$dir/incoming.new" "$dir/incoming" && sync ||

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from chatimg_box import bootcode, legs, md, mirror, newdisk, system
+from chatimg_box import bootcode, legs, md, mend, mirror, newdisk, system
 from chatimg_box.md import Array
 from chatimg_box.system import Trouble
 
@@ -51,6 +51,8 @@ def confirm(serial: str, given: str | None) -> None:
 
 def replace(job: newdisk.Job, arrays: list[Array], wait: bool) -> int:
     show = shower()
+    right = bootcode.template()
+    state = mend.state_for_new(right, job.good)
     print("preparing the disk: it must not start the box before it is whole")
     disk = newdisk.prepare(job, arrays)
     try:
@@ -61,8 +63,8 @@ def replace(job: newdisk.Job, arrays: list[Array], wait: bool) -> int:
         print("\nstopped: the disk does not start the box yet. Run the command again to go on")
         return 1
     data = next(one for one in arrays if one.name == "data")
-    newdisk.join(data, disk)
-    bootcode.make_startable(job.good, disk, job.leg.esp_serial)
+    newdisk.join_data(data, disk)
+    bootcode.make_startable(right, disk, job.leg.esp_serial, state)
     print(f"{disk.device} starts the box from now on")
     # smartd looks for disks only when it starts.
     system.output("systemctl", "try-restart", "smartmontools.service")

@@ -27,11 +27,11 @@ class Leg:
     partitions: dict[int, str]  # number to GUID
 
 
-def parse(text: str) -> list[Leg]:
-    """disks.json; no legs if the image is for a single disk."""
+def parse(text: str, raid: str = "mirror") -> list[Leg]:
+    """disks.json; no legs if the image is for other kinds of disks."""
     try:
         wire = json.loads(text)
-        if wire["raid"] != "mirror":
+        if wire["raid"] != raid:
             return []
         return [_leg(one) for one in wire["disks"]]
     except (KeyError, TypeError, ValueError) as error:
@@ -47,10 +47,10 @@ def _leg(wire: dict) -> Leg:
     )
 
 
-def load(path: Path = FILE) -> list[Leg]:
-    """The legs of this box's image."""
+def load(path: Path = FILE, raid: str = "mirror") -> list[Leg]:
+    """The legs of this box's image; with `none` the one disk of a box without a mirror."""
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        return parse(path.read_text(encoding="utf-8"), raid)
     except FileNotFoundError:
         return []
 

@@ -1,6 +1,7 @@
 """The mirror: md arrays of this box, known by the names in their superblocks."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ class Member:
     partition: str  # sda6
     state: str  # as the kernel writes it: in_sync, spare, faulty, ...
     offset: int  # where the array's data begin in it, in sectors
+    role: int = -1  # which leg it is, from 0; -1 if none
 
     @property
     def in_sync(self) -> bool:
@@ -89,6 +91,11 @@ def progress(text: str) -> tuple[int, int]:
     return 0, 0
 
 
+def role(text: str) -> int:
+    """`slot`: a number, or `none`."""
+    return int(text) if text.isdecimal() else -1
+
+
 def from_sys(folder: Path, name: str) -> Array:
     """Reads an array's folder below /sys/block."""
     md = folder / "md"
@@ -98,6 +105,7 @@ def from_sys(folder: Path, name: str) -> Array:
             partition=one.name.removeprefix("dev-"),
             state=system.read(one / "state"),
             offset=system.number(one / "offset"),
+            role=role(system.read(one / "slot")),
         )
         for one in sorted(md.glob("dev-*"))
     )
@@ -155,3 +163,15 @@ def examined(partition: str) -> dict[str, str]:
     if not partition:
         return {}
     return parse_export(system.output("mdadm", "--examine", "--export", f"/dev/{partition}"))
+
+
+def array_state(partition: str) -> str:
+    """Which legs a superblock counted as there when it was written last, a letter each: `AA`, or `A.` if the second one
+    was missing. Empty if it cannot be read."""
+    return parse_array_state(system.output("mdadm", "--examine", f"/dev/{partition}"))
+
+
+def parse_array_state(text: str) -> str:
+    """The line of `mdadm --examine`: `   Array State : A. ('A' == active, '.' == missing, 'R' == replacing)`."""
+    found = re.search(r"^ *Array State : ([A.R?]+)(?: |$)", text, re.MULTILINE)
+    return found.group(1) if found else ""

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable
 
-from . import bootcode, disks, legs, md, system, text
+from . import bootcode, bootstate, disks, legs, md, system, text
+from .bootstate import State
 from .disks import Disk
 from .legs import Leg
 from .md import Array
@@ -13,6 +14,8 @@ STATE = "/state"
 GROW_FROM = 1 << 30  # bytes; less is not worth it
 PARTITIONS = {"root-a": 4, "root-b": 5, "data": 6}
 BLANK = b"CHATIMG-BLANK-DATA-1\n"
+STAYS_OUT = b"CHATIMG-STAYS-OUT-1\n"  # src/image/initrd/data.sh
+NOTE = 64 * 512  # where notes lie in partition 3
 DATA_OFFSET = 1 << 20  # where a leg's data begin
 PATIENCE = 15.0  # seconds for the kernel to begin a rebuild
 
@@ -42,16 +45,33 @@ def forget_lost(array: Array) -> None:
         system.output("mdadm", "--manage", array.device, "--remove", what)
 
 
-def mark_blank(device: str, start: int = 0) -> None:
-    """Marks a data partition that begins at `start` as one without data, as the image's are (src/image/layout.rs): the
-    initrd then leaves the disk out."""
-    bootcode.write_device(device, BLANK.ljust(legs.SECTOR, b"\0"), start + DATA_OFFSET)
+def keep_out(device: str, start: int = 0) -> None:
+    """Notes on a disk (its partition 3 begins at `start`) that the mirror's data are elsewhere: the initrd leaves it out,
+    and formats it never."""
+    bootcode.write_device(device, STAYS_OUT.ljust(legs.SECTOR, b"\0"), start + NOTE)
 
 
-def blank_data(partition: str) -> None:
-    """Makes an old leg of the data a blank partition."""
-    mark_blank(partition)
-    system.run("wipefs", "--all", "--quiet", partition)
+def let_in(disk: Disk) -> None:
+    """Takes that note away: the disk has begun to take in the data."""
+    bootcode.write_device(disk.partition(bootcode.BOOT_STATE), bytes(legs.SECTOR), NOTE)
+
+
+def stays_out(disk: Disk) -> bool:
+    """Whether a disk waits for replace-disk."""
+    return read_start(disk, bootcode.BOOT_STATE, NOTE).startswith(STAYS_OUT)
+
+
+def is_blank(disk: Disk) -> bool:
+    """Whether a disk is as it was flashed: it holds no data yet."""
+    return read_start(disk, legs.DATA, DATA_OFFSET).startswith(BLANK)
+
+
+def read_start(disk: Disk, number: int, offset: int) -> bytes:
+    """A sector of a partition; nothing if it cannot be read."""
+    try:
+        return bootcode.read_device(disk.partition(number), offset, legs.SECTOR)
+    except (Trouble, OSError):
+        return b""
 
 
 def add(array: Array, partition: str) -> None:
@@ -61,13 +81,22 @@ def add(array: Array, partition: str) -> None:
 
 
 def of_this_box(all_disks: list[Disk], arrays: list[Array]) -> list[Disk]:
-    """Disks with this box's data. All boxes of an appliance have the same root arrays, but each has its own data."""
+    """Disks with this box's data. All boxes of an appliance have the same root arrays, but each has its own data. A disk
+    that waits for replace-disk is none of them."""
     uuids = {one.uuid for one in arrays if one.name == "data"}
     return [
         disk
         for disk in all_disks
         if md.plain_uuid(md.examined(disk.partitions.get(legs.DATA, "")).get("MD_UUID", "-")) in uuids
+        and not stays_out(disk)
     ]
+
+
+def left_out(arrays: list[Array]) -> list[Disk]:
+    """Disks that are legs by their tables, but in no array: blank ones, refused ones, other boxes'."""
+    known = legs.load()
+    inside = {disks.disk_of(one.partition) for array in arrays for one in array.members if not one.faulty}
+    return [one for one in disks.all_disks() if one.name not in inside and leg_of(known, one)]
 
 
 def stale(array: Array, all_disks: list[Disk]) -> list[str]:
@@ -137,51 +166,24 @@ def grow(arrays: list[Array]) -> str:
     return f"the data partition has grown to {text.size(md.again(data).component * 1024)}"
 
 
-def finish(arrays: list[Array], came_back: frozenset[str] = frozenset()) -> list[str]:
-    """Makes both disks start the box once both have the root slots, and grows the data. Says what was done.
-
-    `came_back` are disks that were away, whose boot files are not to be believed.
-    """
-    said = []
-    names = sorted(complete([one for one in arrays if one.name != "data"]), key=lambda name: (name in came_back, name))
-    if len(names) == 2:
-        good, other = in_order(names)
-        leg = leg_of(legs.load(), other)
-        # A look at all boot files takes seconds: only if there is a reason.
-        suspect = came_back or generation(good) != generation(other) or bootcode.differences(good, other)
-        if leg and suspect and bootcode.refresh(good, other, leg.esp_serial):
-            said.append(f"{other.device} starts the box again")
-    grown = grow(arrays)
-    return said + [grown] if grown else said
+def starters(arrays: list[Array]) -> set[str]:
+    """Names of the disks that have all root slots: what it takes to start the box."""
+    return complete([one for one in arrays if one.name != "data"])
 
 
-def in_order(names: list[str]) -> tuple[Disk, Disk]:
-    """The disk whose boot files are to be believed, and the other one."""
-    first, second = (disks.disk(name) for name in names)
-    if generation(second) > generation(first):
-        first, second = second, first
-    return first, second
-
-
-def generation(disk: Disk) -> int:
-    """The counter in a disk's boot state; -1 if it has none."""
-    count = boot_state(disk).get("gen", "")
-    return int(count) if count.isdecimal() else -1
-
-
-def boot_state(disk: Disk) -> dict[str, str]:
-    """A disk's copy of the boot state (partition 3); empty if there is none."""
-    try:
-        block = bootcode.read_device(disk.partition(bootcode.BOOT_STATE), 0, bootcode.BLOCK)
-    except (Trouble, OSError):
-        return {}
-    if not block.startswith(bootcode.SIGNATURE):
-        return {}
-    return md.parse_export(block.decode("ascii", errors="replace"))
+def newest_state(names: set[str]) -> State:
+    """The newest of the boot states in partition 3 of disks; nothing if none is sound."""
+    found: list[State] = [{}]
+    for name in names:
+        try:
+            one = disks.disk(name)
+            found.append(bootstate.parse(bootcode.read_device(one.partition(bootcode.BOOT_STATE), 0, bootstate.BLOCK)))
+        except (Trouble, OSError):
+            continue
+    return max(found, key=lambda state: int(state.get("gen", -1)))
 
 
 def slot_image(array: Array) -> str:
     """The id of the image that a root slot should hold: `none` while it holds none."""
-    names = sorted({disks.disk_of(one.partition) for one in array.members})
-    found = max((disks.disk(name) for name in names), key=generation, default=None)
-    return boot_state(found).get(array.name.removeprefix("root-"), "") if found else ""
+    names = {disks.disk_of(one.partition) for one in array.members}
+    return newest_state(names).get(array.name.removeprefix("root-"), "")

@@ -3,11 +3,11 @@
 A power cut at any point leaves a box that starts from the good disk, and the command can be run again:
 
     1. old members that failed leave the arrays
-    2. the disk is made one that firmware passes over, and loses its old signatures; its data partition is marked as
-       blank, so that the initrd leaves the whole disk alone
+    2. the disk is made one that firmware passes over, and loses its old signatures; a note on it says that it stays out,
+       so that the initrd leaves the whole disk alone, and never formats it
     3. its partition table is written, with the GUIDs of the leg that is missing
     4. the root slots are filled
-    5. the data begin to be filled: now the initrd takes it for a disk of this box
+    5. the data begin to be filled: the note goes, and the initrd takes it for a disk of this box
     6. boot files and, last, boot code are copied: from here on it starts the box
 """
 
@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import bootcode, disks, legs, md, mirror, system, text
+from . import away, bootcode, disks, legs, md, mirror, system, text
 from .disks import Disk, Table
 from .legs import Leg
 from .md import Array
@@ -34,6 +34,7 @@ class Job:
     leg: Leg
     table: Table  # that the new disk gets
     ready: bool  # whether it has that table already: an earlier run was cut short, or it was away
+    lost: str  # what it has that no other disk has, in words; all of that goes
 
 
 def named(device: str) -> Disk:
@@ -71,9 +72,10 @@ def plan(new: Disk, arrays: list[Array], known: list[Leg]) -> Job:
     good_table = disks.table(good)
     leg = legs.missing(known, good_table.guid)
     table = legs.plan(good_table, leg, new.size // legs.SECTOR, needed(arrays))
-    ready = has_table(new, table)
+    data = next(one for one in arrays if one.name == "data")
+    ready = has_table(new, table) and not foreign(new, data)
     refuse_busy(new, arrays, ready)
-    return Job(good, new, leg, table, ready)
+    return Job(good, new, leg, table, ready, lost(new, data))
 
 
 def good_disk(new: Disk, arrays: list[Array]) -> Disk:
@@ -110,6 +112,30 @@ def has_table(disk: Disk, wanted: Table) -> bool:
     return have.guid == wanted.guid and by_number == sorted(wanted.partitions, key=lambda one: one.number)
 
 
+def foreign(disk: Disk, data: Array) -> bool:
+    """Whether a disk holds another box's data. All boxes of an appliance have the same tables, but each has its own
+    array of the data; a disk that was just flashed has the image's, and holds nothing."""
+    uuid = md.examined(disk.partitions.get(legs.DATA, "")).get("MD_UUID", "")
+    return bool(uuid) and md.plain_uuid(uuid) != data.uuid and not mirror.is_blank(disk)
+
+
+def lost(disk: Disk, data: Array) -> str:
+    """What a disk has that no other disk has, in words; empty if it has nothing of that kind, as far as can be seen."""
+    leg = disk.partitions.get(legs.DATA, "")
+    uuid = md.plain_uuid(md.examined(leg).get("MD_UUID", ""))
+    if not uuid or mirror.is_blank(disk):
+        return ""
+    when = away.last_written(leg)
+    if uuid != data.uuid:
+        return f"it holds the data of another box, written to last {when}: all of them will be erased"
+    if not data.member({leg}) and away.ran_alone(data, leg):
+        return (
+            f"it has run without the disk in use, and was written to last {when}: what only it has will be thrown away. "
+            "docs/box.md says how to keep it instead"
+        )
+    return ""
+
+
 def refuse_busy(new: Disk, arrays: list[Array], ready: bool) -> None:
     """Refuses a disk that something else sits on. Legs of our arrays are fine if they failed, or came of an earlier run."""
     ours = {one.kernel: one for one in arrays}
@@ -140,6 +166,7 @@ def describe(job: Job) -> list[str]:
         f"good disk: {job.good.device}  {job.good.model}, serial {job.good.serial}",
         f"new disk:  {new.device}  {new.model}, serial {new.serial}, {text.size(new.size)}",
     ]
+    lines += [f"WARNING: {job.lost}"] if job.lost else []
     if job.ready:
         return lines + [
             "it has this mirror's partitions: an earlier run did not end, or it was away; what the mirror lacks of it is "
@@ -168,7 +195,10 @@ def prepare(job: Job, arrays: list[Array]) -> Disk:
         # It was away: old legs of the root slots are only touched when the initrd no longer counts on the disk.
         data = next(one for one in arrays if one.name == "data")
         if not in_array(data, fresh):
-            mirror.blank_data(fresh.partition(legs.DATA))
+            mirror.keep_out(fresh.partition(bootcode.BOOT_STATE))
+            system.run("wipefs", "--all", "--quiet", fresh.partition(legs.DATA))
+            # The image's mark goes, too: from when the note is gone, nothing may say that there are no data.
+            bootcode.write_device(fresh.partition(legs.DATA), bytes(legs.SECTOR), mirror.DATA_OFFSET)
     return fresh
 
 
@@ -209,7 +239,7 @@ def erase(job: Job) -> None:
     for start, length in blank_spans(job.table, job.new.size):
         bootcode.write_device(device, bytes(length), start)
     system.run("wipefs", "--all", "--force", "--quiet", device)
-    mirror.mark_blank(device, job.table.get(legs.DATA).start * legs.SECTOR)
+    mirror.keep_out(device, job.table.get(bootcode.BOOT_STATE).start * legs.SECTOR)
     system.run("blockdev", "--rereadpt", device)
 
 
@@ -230,7 +260,30 @@ def in_array(array: Array, disk: Disk, whole: bool = False) -> bool:
 
 
 def join(array: Array, disk: Disk) -> None:
-    """Steps 4 and 5: the array begins to fill its partition, unless it has it already."""
+    """Step 4: the array begins to fill its partition, unless it has it already."""
     array = md.again(array)
     if not in_array(array, disk):
         mirror.add(array, disk.partition(mirror.PARTITIONS[array.name]))
+
+
+def join_data(data: Array, disk: Disk) -> None:
+    """Step 5. The note goes when the superblock is there: a disk without both would be taken for one with data."""
+    join(data, disk)
+    mirror.let_in(disk)
+
+
+def waiting(arrays: list[Array]) -> list[str]:
+    """What can be done about each disk that is in the machine, but not in the mirror; a line each."""
+    data = next((one for one in arrays if one.name == "data"), None)
+    out = mirror.left_out(arrays) if data else []
+    ours = {one.name for one in mirror.of_this_box(out, arrays)}
+    lines = []
+    for disk in out:
+        words = lost(disk, data)
+        line = f"{away.named(disk)} is in the machine, but not in the mirror"
+        if words:
+            line += f"; {words}"
+        elif disk.name in ours:
+            line += "; it was away, and is taken back at boot, or by: sudo systemctl restart chatimg-mirror"
+        lines.append(f"{line}. To erase it and make it a part anew: sudo chatimg-admin replace-disk {disk.device}")
+    return lines

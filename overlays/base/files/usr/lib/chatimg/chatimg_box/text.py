@@ -1,5 +1,7 @@
 """Numbers as people read them."""
 
+import time
+
 
 def size(count: int) -> str:
     """Bytes, as disks are sold: 4.0 TB."""
@@ -25,3 +27,8 @@ def duration(seconds: float) -> str:
 def count(number: int, one: str) -> str:
     """1 alert, 2 alerts."""
     return f"{number} {one}" if number == 1 else f"{number} {one}s"
+
+
+def moment(seconds: int) -> str:
+    """A time by the box's clock; Unix seconds."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds)) if seconds else "at an unknown time"

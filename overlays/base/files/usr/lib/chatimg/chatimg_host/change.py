@@ -2,13 +2,13 @@
 himself out by it gets the old network back after a while, or with the next start."""
 
 import json
-import os
 import subprocess
 
 from chatimg_box.durable import write
 
 from .apply import Box, run
 from .check import INTERFACE_KEYS, SCHEMA, Check
+from .files import erase
 from .values import Wrong, near
 
 UNIT = "chatimg-settings-revert"
@@ -75,23 +75,29 @@ def commit(files, settings, secrets, patience):
     plain.pop("secrets", None)
     if check.problems:
         return check.problems, check.warnings, [], False
-    for name, value in secrets.items():
-        files.set_secret(name, value)
     box = Box()
     if plain.get("network") == files.load().get("network") or patience is None:
-        files.save(plain)
+        keep(files, plain, secrets)
         guarded = False
     else:
-        write(files.pending, json.dumps(plain).encode(), 0o600)
+        # Secrets wait, too: a password and the user it belongs to change together.
+        write(files.pending, json.dumps({**plain, "secrets": secrets}).encode(), 0o600)
         try:
             revert_after(patience)
         except (OSError, subprocess.SubprocessError) as error:
-            os.unlink(files.pending)
+            erase(files.pending)
             return [], check.warnings, [f"nothing was changed, for it could not be taken back: {error}"], False
         guarded = True
     box.apply(plain)
     box.reload()
     return [], check.warnings, box.failures, guarded
+
+
+def keep(files, settings, secrets):
+    """Makes both last."""
+    for name, value in secrets.items():
+        files.set_secret(name, value)
+    files.save(settings)
 
 
 def revert_after(seconds):
@@ -114,8 +120,8 @@ def confirm(files):
         pending = files.load_pending()
         if pending is None:
             return False
-        files.save(pending)
-        os.unlink(files.pending)
+        keep(files, pending, files.pending_secrets())
+        erase(files.pending)
     stop_timer()
     return True
 
@@ -125,7 +131,7 @@ def revert(files):
     with files.lock():
         if files.load_pending() is None:
             return []
-        os.unlink(files.pending)
+        erase(files.pending)
         box = Box()
         box.apply(files.load())
         box.reload()

@@ -29,6 +29,18 @@ def read(path, limit=LIMIT):
         return None
 
 
+def load_settings(path):
+    """The settings, without secrets. Those before the last change, if the newest cannot be read."""
+    for one in (path, f"{path}.old"):
+        try:
+            found = json.loads(read(one) or b"")
+            if isinstance(found, dict):
+                return found
+        except (ValueError, OSError):
+            continue
+    return {}
+
+
 def decode(data):
     """The settings in what `chatimg host encode` writes and flashing puts onto the disk."""
     head = re.match(rb"([0-9a-f]{64}) ([0-9]{1,7})\n", data[len(MAGIC) :])
@@ -67,19 +79,20 @@ class Files:
 
     def load(self):
         """The settings, without secrets. Those before the last change, if the newest cannot be read."""
-        for path in (self.settings, self.settings + ".old"):
-            try:
-                found = json.loads(read(path) or b"")
-                if isinstance(found, dict):
-                    return found
-            except (ValueError, OSError):
-                continue
-        return {}
+        return load_settings(self.settings)
 
     def load_pending(self):
-        """The settings that wait for being confirmed, or None."""
+        """The settings that wait for being confirmed, without secrets; or None."""
         found = read(self.pending)
-        return None if found is None else json.loads(found)
+        if found is None:
+            return None
+        settings = json.loads(found)
+        settings.pop("secrets", None)
+        return settings
+
+    def pending_secrets(self):
+        """The secrets that wait with them."""
+        return json.loads(read(self.pending) or b"{}").get("secrets", {})
 
     def save(self, settings):
         """Keeps the settings; secrets among them are left out."""

@@ -174,7 +174,7 @@ def mailbox(text):
 
 
 def user(text):
-    if not text or text.strip() != text or has_control(text):
+    if not text or text.strip() != text or has_control(text) or not text.isascii():
         raise Wrong("this cannot be a user's name", "as the relay's operator gave it to you")
     return text
 
@@ -308,8 +308,10 @@ def secret(name, text):
     if len(text) > 4096:
         raise Wrong(f'the secret "{name}" is too long', "at most 4096 characters")
     if name == "alerts-webhook" and not is_http(text):
-        advice = "copy the whole address: https://..."
-        raise Wrong('the secret "alerts-webhook" is not an HTTP address', advice)
+        advice = "https://HOST/..., without user and password; http:// is for a server on the box itself"
+        raise Wrong('the secret "alerts-webhook" is not an address that alerts can be sent to', advice)
+    if name == "smtp-password" and not text.isascii():
+        raise Wrong('the secret "smtp-password" is not ASCII', "mail servers take nothing else; choose another one")
     if name == "cloudflare-token" and not re.fullmatch("[A-Za-z0-9_-]{20,}", text):
         advice = "20 or more letters, digits, - and _"
         raise Wrong('the secret "cloudflare-token" is not an API token', advice)
@@ -317,13 +319,15 @@ def secret(name, text):
 
 
 def is_http(text):
-    """https://HOST[:PORT][/...]"""
-    found = re.fullmatch("https?://([!-~]+)", text)
+    """https://HOST[:PORT][/...]; http for the box itself."""
+    found = re.fullmatch("(https?)://([!-~]+)", text)
     if not found:
         return False
-    authority = re.split("[/?#]", found[1])[0].rpartition("@")[2]
+    authority = re.split("[/?#]", found[2])[0]
     bracket = re.fullmatch(r"\[([^\]]*)\](.*)", authority)
     host, port = bracket.groups() if bracket else re.fullmatch("([^:]*)(.*)", authority).groups()
     if port and not (re.fullmatch(":[0-9]+", port) and 0 < int(port[1:]) < 65536):
+        return False
+    if found[1] == "http" and host not in ("127.0.0.1", "localhost", "::1"):
         return False
     return is_dns_name(host) or parsed_ip(host) is not None

@@ -3,7 +3,7 @@
 import json
 import time
 
-from chatimg_box import bootcode, legs, md, mirror, system
+from chatimg_box import legs, md, mend, mirror, newdisk, system
 from chatimg_box.health import Section
 from chatimg_box.md import Array
 
@@ -15,6 +15,12 @@ def look() -> Section:
     section = Section("mirror", data=[])
     if not legs.load():
         section.lines.append("none: this box has a single disk")
+        for name, parts in mend.single().items():
+            section.problem(
+                f"what starts the box is not as this image says on /dev/{name}: {', '.join(parts)}",
+                "harmless if an update brought another GRUB; else the disk may be failing: see `sudo smartctl -a "
+                f"/dev/{name}`, make a backup, and flash the image to a disk anew",
+            )
         return section
     arrays = md.arrays()
     checks = json.loads(system.read(SCRUB) or "{}")
@@ -72,7 +78,8 @@ def judge(section: Section, arrays: list[Array], checks: dict) -> None:
     if lacking:
         section.problem(
             f"the mirror lacks a disk ({', '.join(lacking)})",
-            "switch off, exchange the dead disk for a new one, start, and run: sudo chatimg-admin replace-disk /dev/sdX",
+            "; ".join(newdisk.waiting(arrays))
+            or "switch off, exchange the dead disk for a new one, start, and run: sudo chatimg-admin replace-disk /dev/sdX",
         )
     for array in arrays:
         check = checks.get(array.uuid, {})
@@ -88,15 +95,15 @@ def judge(section: Section, arrays: list[Array], checks: dict) -> None:
 
 
 def starts(section: Section, arrays: list[Array]) -> None:
-    """Whether the box starts from either disk."""
-    names = sorted(mirror.complete([one for one in arrays if one.name != "data"]))
-    if len(names) != 2:
-        return
-    good, other = mirror.in_order(names)
-    lacking = bootcode.differences(good, other)
-    if lacking:
-        section.problem(
-            f"the box does not start from {other.device}: {', '.join(lacking)} not like that of {good.device}",
-            "sudo systemctl restart chatimg-mirror",
-        )
-    section.lines.append(f"starts from {' and '.join([good.device] + ([] if lacking else [other.device]))}")
+    """Whether the box starts from each disk that has the root slots."""
+    names = mirror.starters(arrays)
+    wrong = mend.problems(names)
+    for name, parts in wrong.items():
+        if len(names) == 2:
+            do = "sudo systemctl restart chatimg-mirror; if that does not mend it, restart the box; then replace the disk"
+        else:
+            do = "replace the disk that is missing: the box can mend one disk only while it starts from another"
+        section.problem(f"what starts the box is not as it should be on /dev/{name}: {', '.join(parts)}", do)
+    sound = [f"/dev/{name}" for name in sorted(names) if name not in wrong]
+    if sound:
+        section.lines.append(f"starts from {' and '.join(sound)}")

@@ -1,24 +1,24 @@
 """The ways an alert goes out: a webhook, and mail. The settings name them; secrets are files of their own."""
 
 import contextlib
+import http.client
 import json
 import smtplib
 import socket
 import ssl
 import urllib.error
-import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from pathlib import Path
-from typing import Any
+
+from chatimg_host.files import load_settings
 
 from .spool import Alert
 
 HOST = Path("/var/lib/chatimg/host")
 TIMEOUT = 30
-LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 class NotSent(Exception):
@@ -35,7 +35,7 @@ class Mail:
     to: tuple[str, ...]
     user: str
     password: str
-    tls: str  # starttls, tls, or none (for a server on the box itself)
+    tls: str  # starttls or tls
 
 
 @dataclass(frozen=True)
@@ -54,26 +54,10 @@ class Ways:
 
 def load(folder: Path = HOST) -> Ways:
     """Reads the host settings. They may be absent: then there is no way."""
-    try:
-        settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        settings = {}
-    except (OSError, ValueError) as error:
-        return Ways(socket.gethostname(), faults=(f"{folder}/settings.json cannot be read: {error}",))
-    if not isinstance(settings, dict):
-        return Ways(socket.gethostname(), faults=(f"{folder}/settings.json holds no settings",))
-    hostname = str(get(settings, "hostname") or socket.gethostname())
+    settings = load_settings(folder / "settings.json")
+    hostname = settings.get("hostname") or socket.gethostname()
     mail, faults = mail_of(settings, secret(folder, "smtp-password"))
     return Ways(hostname, secret(folder, "alerts-webhook"), mail, faults)
-
-
-def get(settings: dict, path: str) -> Any:
-    """`mail.host`, written as it stands or as a table in a table."""
-    if path in settings:
-        return settings[path]
-    table, _, name = path.partition(".")
-    inner = settings.get(table)
-    return inner.get(name) if name and isinstance(inner, dict) else None
 
 
 def secret(folder: Path, name: str) -> str:
@@ -85,25 +69,15 @@ def secret(folder: Path, name: str) -> str:
 
 def mail_of(settings: dict, password: str) -> tuple[Mail | None, tuple[str, ...]]:
     """Mail, if the settings say all that is needed; else what they lack."""
-    to = get(settings, "alerts.mail-to") or []
-    if isinstance(to, str):
-        to = [to]
-    host = str(get(settings, "mail.host") or "")
+    to = settings.get("alerts", {}).get("mail-to")
     if not to:
         return None, ()
-    if not host:
+    way = settings.get("mail")
+    if not way:
         return None, ("alerts.mail-to is set, but no mail.host to send by",)
-    tls = str(get(settings, "mail.tls") or "starttls").lower()
-    if tls in ("true", "yes", "implicit"):
-        tls = "tls"
-    if tls not in ("starttls", "tls", "none"):
-        return None, (f"mail.tls is {tls!r}; it can be starttls, tls or none",)
-    if tls == "none" and host not in LOCAL:
-        return None, ("mail.tls is none, which is for a server on the box itself only",)
-    port = get(settings, "mail.port") or {"starttls": 587, "tls": 465, "none": 25}[tls]
-    sender = str(get(settings, "mail.from") or to[0])
-    user = str(get(settings, "mail.user") or "")
-    return Mail(host, int(str(port)), sender, tuple(map(str, to)), user, password, tls), ()
+    tls = way.get("tls", "starttls")
+    port = way.get("port", {"starttls": 587, "tls": 465}[tls])
+    return Mail(way["host"], port, way["from"], tuple(to), way.get("user", ""), password, tls), ()
 
 
 def send(way: str, ways: Ways, alert: Alert) -> None:
@@ -121,7 +95,10 @@ def send(way: str, ways: Ways, alert: Alert) -> None:
     except smtplib.SMTPResponseException as error:
         words = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
         raise NotSent(f"{way}: the server answered {error.smtp_code} {words}") from error
-    except (OSError, ValueError, smtplib.SMTPException) as error:
+    except (http.client.HTTPException, ValueError) as error:
+        # Their texts may quote the address or the password.
+        raise NotSent(f"{way}: {type(error).__name__}") from error
+    except (OSError, smtplib.SMTPException) as error:
         raise NotSent(f"{way}: {type(error).__name__}: {error}") from error
 
 
@@ -146,9 +123,6 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def post(address: str, value: dict) -> None:
-    parts = urllib.parse.urlsplit(address)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOCAL):
-        raise ValueError("the webhook's address must begin with https://")
     handlers = (
         _NoRedirect(),
         urllib.request.ProxyHandler({}),
