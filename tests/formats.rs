@@ -4,6 +4,7 @@ mod project;
 
 use std::io::{Cursor, Read};
 
+use chatimg::appliance::Format;
 use chatimg::compose;
 use project::Project;
 
@@ -15,6 +16,26 @@ fn every_format_has_a_locked_version() {
     let project = Project::open();
     let formats = compose::formats(&project.plan, &project.lock).expect("formats");
     assert!(formats.contains_key("matrix-synapse") && formats.contains_key("postgresql"));
+}
+
+#[test]
+fn a_format_that_cannot_be_is_refused() {
+    let Project { mut plan, lock, .. } = Project::open();
+    let overlay = plan.overlays.iter_mut().find(|overlay| overlay.name == "synapse");
+    let format = &mut overlay.expect("synapse").formats[0];
+    let good = format.clone();
+    format.package = "matrix-sinapse".to_owned();
+    let error = compose::formats(&plan, &lock).expect_err("refused").to_string();
+    assert!(
+        error.starts_with(
+            "overlays/synapse/overlay.toml: [formats.matrix-synapse]: the image has no package \"matrix-sinapse\""
+        ),
+        "{error}"
+    );
+    let overlay = plan.overlays.iter_mut().find(|overlay| overlay.name == "synapse");
+    overlay.expect("synapse").formats[0] = Format { safe_back_to: "2.0".to_owned(), ..good };
+    let error = compose::formats(&plan, &lock).expect_err("refused").to_string();
+    assert!(error.contains("safe-back-to is 2.0, but matrix-synapse itself is only 1."), "{error}");
 }
 
 /// When this fails: look for the first release whose SCHEMA_VERSION is the new SCHEMA_COMPAT_VERSION, and put it into

@@ -42,8 +42,11 @@ impl World {
         fs::create_dir(world.path("image")).unwrap();
         fs::write(world.path("image/root.img"), &world.root).unwrap();
         let manifest = json!({
-            "schema": 3, "id": ID, "appliance": "chat.example", "raid": "none", "epoch": 5, "tree": "t",
-            "formats": {"matrix-synapse": ["1.163.2", "1.100"]}, "disks": [], "inputs": [], "files": [],
+            "schema": 3, "id": ID, "appliance": "chat.example", "raid": "none", "epoch": 2000, "tree": "t",
+            "formats": {"matrix-synapse": ["1.163.2", "1.100"]}, "disks": [], "files": [], "inputs": [
+                {"kind": "wheel", "name": "matrix-synapse", "version": "1.163.2", "env": "synapse"},
+                {"kind": "deb", "name": "nginx", "version": "1.26-3", "in-image": true},
+            ],
             "root": {"file": "root.img", "size": world.root.len(), "sha256": Digest::of(&world.root)},
         });
         fs::write(world.path("image/manifest.json"), manifest.to_string()).unwrap();
@@ -85,7 +88,11 @@ impl World {
 
     /// A command for the box.
     fn on_box(&self, command: &str, args: &[&str]) -> Output {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/update/box.py");
+        self.on(command, args, "box.py")
+    }
+
+    fn on(&self, command: &str, args: &[&str], script: &str) -> Output {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/update").join(script);
         let rsh = format!("python3 -B {} {}", script.display(), self.path("box").display());
         self.chatimg(&[&[command, "box.example", "--rsh", &rsh], args].concat())
     }
@@ -183,6 +190,26 @@ fn a_staged_image_is_not_sent_again() {
 }
 
 #[test]
+fn the_box_s_own_receiver_understands_all_of_it() {
+    let world = World::new();
+    let update = || world.on("update", &["--image", "image", "--stage"], "real.py");
+    let output = update();
+    let said = done(&output);
+    assert!(said.contains(&format!("image {ID} is in slot b")), "{said}");
+    // The first block says how large the image is, so it differs.
+    let words = text(&output.stderr);
+    assert!(words.contains("lacks 1.14 MiB of 2.34 MiB"), "{words}");
+    let slot = fs::read(world.path("box/slot.img")).unwrap();
+    assert!(slot[..world.root.len()] == world.root);
+    let output = update();
+    done(&output);
+    assert!(text(&output.stderr).contains("lacks 0 B"), "{}", text(&output.stderr));
+    world.set(json!({"keys": ["RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"]}));
+    let words = World::fails(&update(), 1);
+    assert!(words.contains("which this box does not trust") && words.contains("help:"), "{words}");
+}
+
+#[test]
 fn nothing_happens_without_a_yes() {
     let world = World::new();
     let words = World::fails(&world.update(&[]), 1);
@@ -227,11 +254,35 @@ fn a_box_that_cannot_be_reached_is_as_it_was() {
 #[test]
 fn a_rollback_is_confirmed_too() {
     let world = World::new();
-    let said = done(&world.on_box("rollback", &["--with-data"]));
+    let said = done(&world.on_box("rollback", &["--with-data", "--yes"]));
     assert!(said.contains("runs image 0000000000000000 instead of"), "{said}");
     world.set(json!({"fails": "it hung"}));
-    let words = World::fails(&world.on_box("rollback", &[]), 3);
+    let words = World::fails(&world.on_box("rollback", &["--keep-data"]), 3);
+    World::fails(&world.on_box("rollback", &[]), 2);
     assert!(words.contains("it hung"), "{words}");
+}
+
+#[test]
+fn what_would_change_is_told() {
+    let world = World::new();
+    let output = world.on_box("plan", &["--image", "image"]);
+    let said = done(&output);
+    assert!(said.starts_with(&format!("image {OLD} -> {ID}\n")), "{said}");
+    assert!(said.contains("  ~ matrix-synapse (synapse) 1.99.0 -> 1.163.2\n"), "{said}");
+    assert!(said.contains("  + nginx 1.26-3\n"), "{said}");
+    assert!(said.contains("matrix-synapse 1.99.0 -> 1.163.2: needs the snapshot\n"), "{said}");
+    assert!(said.contains("(1.13 MiB of 2.34 MiB before compression)"), "{said}");
+    assert!(said.contains("space: 9.77 KiB free"), "{said}");
+    assert!(!world.path("box/slot.img").exists());
+    let output = world.on_box("plan", &["--image", "image", "--json"]);
+    let json: Value = serde_json::from_str(&done(&output)).unwrap();
+    assert_eq!(json["going-back"], "needs-snapshot");
+    assert_eq!(json["download"]["image"], 600 * BLOCK);
+    // Without the key all else is told.
+    fs::remove_file(world.path("config/chatimg/owner.key")).unwrap();
+    let output = world.on_box("plan", &["--image", "image"]);
+    assert!(done(&output).contains("+ nginx"));
+    assert!(text(&output.stderr).contains("what would be sent is not known"));
 }
 
 #[test]

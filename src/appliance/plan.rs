@@ -313,13 +313,7 @@ impl Plan {
     /// All ports that are open to others, `NUMBER/PROTOCOL`.
     pub fn open_ports(&self) -> BTreeSet<String> {
         let ports = self.overlays.iter().flat_map(|overlay| &overlay.ports);
-        let name = |port: &Port| {
-            let protocol = match port.protocol {
-                Protocol::Tcp => "tcp",
-                Protocol::Udp => "udp",
-            };
-            format!("{}/{protocol}", port.number)
-        };
+        let name = |port: &Port| format!("{}/{}", port.number, port.protocol.name());
         ports.filter(|port| port.open).map(name).collect()
     }
 

@@ -19,5 +19,5 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let json = if args.json { " --json" } else { "" };
     let command = format!("sudo -n chatimg-admin history{json}");
-    passed(args.target.remote(context)?.pass(&command)?)
+    passed(args.target.remote(context)?.pass(&command, false)?)
 }

@@ -1,7 +1,7 @@
 //! `chatimg key`, and where the owner's key is.
 
-use std::os::unix::fs::chown;
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt, lchown};
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User};
 
@@ -119,10 +119,12 @@ impl Owner {
     fn hand_over(&self) -> Result<(), CommandError> {
         let Some(user) = &self.user else { return Ok(()) };
         let (uid, gid) = (Some(user.uid.as_raw()), Some(user.gid.as_raw()));
-        let (key, public) = (self.file.path().to_owned(), self.file.public_path());
-        for path in [key.parent().map(PathBuf::from), Some(public), Some(key)].into_iter().flatten()
-        {
-            chown(&path, uid, gid)
+        let (key, public) = (self.file.path(), self.file.public_path());
+        let ours = |path: &&Path| path.symlink_metadata().is_ok_and(|meta| meta.uid() == 0);
+        let dirs = key.ancestors().skip(1).take_while(|dir| *dir != user.dir && ours(dir));
+        // Never what a link leads to: the folder is theirs, whatever they put there.
+        for path in dirs.chain([key, &public]) {
+            lchown(path, uid, gid)
                 .map_err(|error| format!("giving {} to {}: {error}", path.display(), user.name))?;
         }
         Ok(())

@@ -1,10 +1,12 @@
 //! `chatimg rollback`.
 
+use std::io::IsTerminal;
+
 use super::CommandError;
 use super::context::Context;
 use super::remote::{Target, passed};
 use super::update::{self, Job};
-use crate::deliver::update::History;
+use crate::deliver::update::{History, UpdateError};
 
 /// Have a box go back to the image it ran before, which is still on it
 ///
@@ -14,8 +16,22 @@ use crate::deliver::update::History;
 pub struct Args {
     #[command(flatten)]
     target: Target,
+    #[command(flatten)]
+    data: Data,
+    /// Let the box's own checks alone decide, without a login from here
+    #[arg(long)]
+    unattended: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// What becomes of the data.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Data {
     /// Keep what was written since: the older programs read it
-    #[arg(long, conflicts_with = "with_data")]
+    #[arg(long)]
     keep_data: bool,
     /// Put the data back, too, as they were when the box left that image; messages since then are exported first
     #[arg(long)]
@@ -24,18 +40,22 @@ pub struct Args {
 
 pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let remote = args.target.remote(context)?;
-    let before = History::read(&remote)?;
-    let data = match (args.keep_data, args.with_data) {
-        (true, _) => " --keep-data",
-        (_, true) => " --with-data",
-        _ => "",
-    };
-    let status = remote.pass(&format!("sudo -n chatimg-admin rollback{data}"))?;
+    let before = History::read(&remote).map_err(UpdateError::from)?;
+    let mut command = "sudo -n chatimg-admin rollback".to_owned();
+    for (word, wanted) in [
+        (" --keep-data", args.data.keep_data),
+        (" --with-data", args.data.with_data),
+        (" --unattended", args.unattended),
+        (" --yes", args.yes),
+    ] {
+        command.push_str(if wanted { word } else { "" });
+    }
+    let status = remote.pass(&command, !args.yes && std::io::stdin().is_terminal())?;
     // The restart breaks the connection: ssh's own failure.
     if !status.success() && status.code() != Some(255) {
         return passed(status);
     }
-    let job = Job { remote: &remote, before: &before, to: None, confirm: true };
+    let job = Job { remote: &remote, before: &before, to: None, confirm: !args.unattended };
     let outcome = update::wait(&job, context)?;
     context.ui.say(update::done(&remote, &outcome));
     Ok(())

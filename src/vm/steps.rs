@@ -7,11 +7,11 @@ use std::time::Duration;
 use reqwest::Url;
 use serde_json::Value;
 
+use super::failure::TestFailure;
 use super::http::{Answer, Request};
 use super::judge::{self, Mismatch};
 use super::run::{Look, Run, Stop};
 use super::spec::{Action, Http, Ssh};
-use super::failure::TestFailure;
 use super::ssh::{Output, Running, auth_methods};
 
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -82,8 +82,9 @@ impl Run<'_> {
     /// The command's first word is chatimg's own command; the box and how it is reached come after it.
     fn chatimg(&mut self, step: &Ssh) -> Result<(), Stop> {
         self.ended(step, |run, command| {
-            let way = run.ssh.script(run.ssh_port()?).map_err(|source| {
-                TestFailure::Io { doing: "writing the way to the box".to_owned(), source }
+            let way = run.ssh.script(run.ssh_port()?).map_err(|source| TestFailure::Io {
+                doing: "writing the way to the box".to_owned(),
+                source,
             })?;
             let mut words = command.split_whitespace();
             let (program, options) = run.setup.program.split_first().expect("chatimg's own path");

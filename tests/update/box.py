@@ -49,10 +49,12 @@ class Box:
             return Receiver(self).run()
         if words == ["chatimg-admin", "history", "--json"]:
             history = self.folder / "history.jsonl"
-            print(history.read_text() if history.exists() else "", end="")
+            lines = history.read_text().splitlines() if history.exists() else []
+            print(json.dumps([json.loads(line) for line in lines], indent=2))
             return 0
-        if words[:3] == ["chatimg-admin", "update", "confirm"]:
-            return self.confirm(words[3])
+        if command.endswith(" && sudo -n chatimg-admin update confirm"):
+            runs = command.split()[2].removeprefix("chatimg.id=")
+            return self.confirm(runs)
         if words == ["chatimg-admin", "status"]:
             print("all is well, but for one disk")
             return 1
@@ -62,6 +64,11 @@ class Box:
             return 255
         if words == ["cat", "/proc/cmdline"]:
             print(f"BOOT_IMAGE=x chatimg.slot=a chatimg.id={self.state['id']} ro")
+            return 0
+        if command.startswith("sudo -n sh -c '\necho \"@image\"; cat /usr/lib/chatimg/image.json\n"):
+            print('@image\n{"formats": {"matrix-synapse": ["1.99.0", "1.83"]}}\n@debs\n@wheels')
+            print("/opt/synapse/lib/python3.13/site-packages/matrix_synapse-1.99.0.dist-info")
+            print("@links\n@files\n@free\n   Avail\n10000")
             return 0
         return self.say(127, f"sh: {command}: not found")
 
@@ -93,7 +100,7 @@ class Box:
     def confirm(self, image):
         trial = self.state.get("trial")
         if not trial or trial["to"] != image:
-            return self.say(1, "error: no image is on trial")
+            return 1  # It does not run: grep says nothing.
         self.commit()
         self.save()
         return 0

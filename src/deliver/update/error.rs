@@ -67,7 +67,7 @@ pub enum UpdateError {
     /// The user stopped waiting while the box was on its way.
     #[error(
         "no longer waiting for {host}, which tries the image {to}\n  help: within its 10 minutes run `ssh {host} sudo \
-         chatimg-admin update confirm {to}` to keep it; else the box goes back by itself"
+         chatimg-admin update confirm` to keep it; else the box goes back by itself"
     )]
     NotWaiting {
         /// The box.

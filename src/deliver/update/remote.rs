@@ -125,13 +125,17 @@ impl Output {
 impl Remote {
     /// The program that runs a shell command on the box.
     pub fn command(&self, command: &str) -> Command {
+        self.words(command, "-T")
+    }
+
+    fn words(&self, command: &str, terminal: &str) -> Command {
         if let Some(rsh) = &self.rsh {
             let mut shell = Command::new("sh");
             shell.args(["-c", &format!("{rsh} \"$@\""), "rsh", &self.host, command]);
             return shell;
         }
         let mut ssh = Command::new("ssh");
-        ssh.arg("-T");
+        ssh.arg(terminal);
         self.options.iter().for_each(|option| _ = ssh.args(["-o", option]));
         // A login of its own each: a shared connection would outlive the restart, and would prove nothing.
         for option in [
@@ -200,12 +204,13 @@ impl Remote {
         Ok(Output { exit: status.code().unwrap_or(-1), stdout: text(out), stderr: text(err) })
     }
 
-    /// Runs a command with this program's own terminal.
+    /// Runs a command with this program's own input and output; with `terminal`, it can ask the user.
     ///
     /// # Errors
     /// It cannot be started. What it exits with is no error.
-    pub fn pass(&self, command: &str) -> Result<ExitStatus, RemoteError> {
-        self.command(command).status().map_err(|source| self.start_error(source))
+    pub fn pass(&self, command: &str, terminal: bool) -> Result<ExitStatus, RemoteError> {
+        let mut program = self.words(command, if terminal { "-t" } else { "-T" });
+        program.status().map_err(|source| self.start_error(source))
     }
 
     /// Runs a command that has to succeed; what it prints.

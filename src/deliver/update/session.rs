@@ -46,6 +46,11 @@ impl<'a> Session<'a> {
         Ok(Self { remote, child, input, answers, stderr, sent: 0 })
     }
 
+    /// The box.
+    pub(super) fn host(&self) -> &str {
+        &self.remote.host
+    }
+
     /// Bytes sent so far.
     pub(super) fn sent(&self) -> u64 {
         self.sent

@@ -96,8 +96,7 @@ pub struct Outcome {
     pub down: Option<f64>,
 }
 
-/// Sends the box into the image that was transferred. `at`: seconds since 1970, 0 for now. Whether it goes down now;
-/// else it is planned.
+/// Sends the box into the image that was transferred. `at`: seconds since 1970, 0 for now.
 ///
 /// # Errors
 /// The box does not want to; nothing has changed then.
@@ -111,7 +110,7 @@ pub fn switch(
         Guard::Login => "login",
         Guard::Gate => "gate",
     };
-    let session = transfer.session();
+    let (session, to) = transfer.parts();
     session.send(json!({"op": "switch", "guard": guard, "at": at}), &[])?;
     loop {
         match session.answer("stopping services and taking the snapshot", GOING_DOWN) {
@@ -119,6 +118,11 @@ pub fn switch(
             Ok(_) => {}
             // It may be on its way already: its history will say.
             Err(RemoteError::Broken { .. } | RemoteError::Silent { .. }) if at == 0 => break,
+            // It is not stopped by that.
+            Err(RemoteError::Interrupted(_)) => {
+                let host = session.host().to_owned();
+                return Err(UpdateError::NotWaiting { host, to: to.to_owned() });
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -186,21 +190,28 @@ fn verdict_within(
             back = true;
             events(Event::Back);
         }
-        last = confirm(switch, to.as_deref());
+        last = confirm(switch, to.as_deref(), limit.saturating_sub(start.elapsed()));
     }
     let minutes = limit.as_secs() / 60;
     let to = to.unwrap_or_default();
     Err(UpdateError::Lost { host: remote.host.clone(), to, minutes, last })
 }
 
-/// A login of its own; what came of it.
-fn confirm(switch: &Switch<'_>, to: Option<&str>) -> String {
-    let Some(to) = to.filter(|_| switch.confirm) else {
+/// A login of its own, which stays until the box's checks are done; what came of it. Only the image that is meant is
+/// confirmed: another one may run by now.
+fn confirm(switch: &Switch<'_>, to: Option<&str>, limit: Duration) -> String {
+    let is_id = |to: &&str| to.bytes().all(|c| c.is_ascii_alphanumeric());
+    let Some(to) = to.filter(is_id).filter(|_| switch.confirm) else {
         return "it is still trying the image".to_owned();
     };
-    match switch.remote.run(&format!("sudo -n chatimg-admin update confirm {to}"), LOOK) {
+    let runs = format!("grep -qw chatimg.id={to} /proc/cmdline");
+    let command = format!("{runs} && sudo -n chatimg-admin update confirm");
+    match switch.remote.run(&command, limit) {
         Ok(output) if output.exit == 0 => "it was confirmed, but not committed yet".to_owned(),
-        Ok(output) => output.stderr.trim().to_owned(),
+        Ok(output) if output.stderr.trim().is_empty() => {
+            format!("it does not run the image {to}")
+        }
+        Ok(output) => printable(output.stderr.trim()),
         Err(error) => error.to_string(),
     }
 }

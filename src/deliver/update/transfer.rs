@@ -50,6 +50,7 @@ pub struct Offer<'a> {
 /// An image that the box takes, and what it lacks of it.
 pub struct Transfer<'a> {
     session: Session<'a>,
+    id: String,
     offered: Offered,
 }
 
@@ -109,7 +110,8 @@ impl<'a> Transfer<'a> {
         };
         let (running, slot, warning) = (text("running")?, text("slot")?, text("warning").ok());
         let lacking = lacking(&mut session, chunks)?;
-        Ok(Self { session, offered: Offered { running, slot, warning, lacking } })
+        let id = description.id.clone();
+        Ok(Self { session, id, offered: Offered { running, slot, warning, lacking } })
     }
 
     /// What the box said.
@@ -147,8 +149,9 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    pub(super) fn session(&mut self) -> &mut Session<'a> {
-        &mut self.session
+    /// The conversation, and the image's id.
+    pub(super) fn parts(&mut self) -> (&mut Session<'a>, &str) {
+        (&mut self.session, &self.id)
     }
 }
 
