@@ -3,17 +3,20 @@
 use std::io::{BufReader, BufWriter};
 use std::process::{Child, ChildStdin};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::remote::{self, Remote, RemoteError};
 use super::wire::{self, Message, WireError};
+use crate::interrupt;
 
 /// The receiver, by way of ssh.
 pub(super) const RECEIVER: &str = "sudo -n /usr/lib/chatimg/receive";
 /// How long ssh may take to say why it ended.
 const LAST_WORDS: Duration = Duration::from_secs(10);
+/// How long the receiver may take to end.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// An open conversation; ends when dropped.
 pub(super) struct Session<'a> {
@@ -66,7 +69,7 @@ impl<'a> Session<'a> {
             Err(TryRecvError::Disconnected) => return Err(self.ended()),
             Err(TryRecvError::Empty) => {}
         }
-        crate::interrupt::check()?;
+        interrupt::check()?;
         let input = self.input.as_mut();
         match input.and_then(|input| wire::write(input, head, payload).ok()) {
             Some(bytes) => {
@@ -131,7 +134,7 @@ impl<'a> Session<'a> {
         }
         let stderr = self.stderr.take();
         let said = stderr.and_then(|stderr| stderr.recv_timeout(LAST_WORDS).ok());
-        if let Err(interrupted) = crate::interrupt::check() {
+        if let Err(interrupted) = interrupt::check() {
             return interrupted.into();
         }
         let said = printable(String::from_utf8_lossy(&said.unwrap_or_default()).trim());
@@ -147,6 +150,12 @@ impl<'a> Session<'a> {
 impl Drop for Session<'_> {
     fn drop(&mut self) {
         drop(self.input.take());
+        // The receiver ends when its input does. Before that nobody else can talk to it, the next conversation neither.
+        let deadline = Instant::now() + FAREWELL;
+        let runs = |child: &mut Child| matches!(child.try_wait(), Ok(None));
+        while runs(&mut self.child) && Instant::now() < deadline && !interrupt::requested() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         remote::end(&mut self.child);
     }
 }
