@@ -136,6 +136,7 @@ class Mending(unittest.TestCase):
             (disks.Disk, "partition", partition),
             (bootcode, "write_device", write_device),
             (bootcode, "template", lambda: self.right),
+            (bootstate, "LOCK", Path(folder.name) / "lock"),
             (bootstate, "running", lambda: self.now),
             (bootstate, "held", lambda slot: NEW),
             (mend, "known_legs", lambda names, known=None: [self.pair(name) for name in sorted(names)]),

@@ -4,8 +4,12 @@ src/image/grub/grub.cfg says what the variables mean, src/image/envblock.rs what
 all of it is as it is written; GRUB reads less strictly, but writes to no block without its signature.
 """
 
+import fcntl
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import md, system
 
@@ -13,6 +17,7 @@ SIGNATURE = b"# GRUB Environment Block\n"
 BLOCK = 1024
 ATOMIC = 512  # bytes that a disk writes all or not at all
 EMPTY = SIGNATURE.ljust(BLOCK, b"#")
+LOCK = Path("/run/chatimg/boot-state.lock")
 _LINE = re.compile(rb"[A-Za-z0-9._-]+=[A-Za-z0-9._-]*")
 
 State = dict[str, str]
@@ -59,10 +64,24 @@ def parse(block: bytes) -> State:
 
 def encode(state: State) -> bytes:
     """The block of a state."""
-    text = SIGNATURE + b"".join(f"{name}={value}\n".encode("ascii") for name, value in sorted(state.items()))
+    lines = [f"{name}={value}".encode() for name, value in sorted(state.items())]
+    for line in lines:
+        if not _LINE.fullmatch(line):
+            raise system.Trouble(f"the boot state cannot hold {line!r}")
+    text = SIGNATURE + b"".join(line + b"\n" for line in lines)
     if len(text) > ATOMIC:
         raise system.Trouble(f"the boot state is {len(text)} bytes long, over {ATOMIC}; it is not written")
     return text.ljust(BLOCK, b"#")
+
+
+@contextmanager
+def lock(path: Path | None = None) -> Iterator[None]:
+    """Held by whoever reads the state in order to change it."""
+    path = path or LOCK
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def find(data: bytes, step: int = 512) -> list[tuple[int, State]]:

@@ -35,6 +35,11 @@ def settled_state(right: Template, pairs: list[tuple[Disk, Leg]], now: Running, 
 
 def mend(names: set[str], away: frozenset[str] = frozenset()) -> list[str]:
     """Mends what is wrong on the disks that have the root slots. `away` are those that were away. Says what was done."""
+    with bootstate.lock():
+        return _mend(names, away)
+
+
+def _mend(names: set[str], away: frozenset[str]) -> list[str]:
     right, pairs, now = bootcode.template(), known_legs(names), bootstate.running()
     state = settled_state(right, pairs, now, away)
     if not state:

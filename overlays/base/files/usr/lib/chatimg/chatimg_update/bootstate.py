@@ -5,54 +5,21 @@ is one write of the whole state to each copy, partition 3 first, each flushed be
 in one sector, so that a power cut leaves the old copy or the new one.
 """
 
-import fcntl
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from chatimg_box import bootcode, system
+from chatimg_box.bootstate import BLOCK, SIGNATURE, encode, lock, parse
 from chatimg_box.system import Trouble
 
 from . import devices, slots
 from .place import Box
 
-BLOCK, ATOMIC = bootcode.BLOCK, 512
-SIGNATURE = bootcode.SIGNATURE
-WORD = re.compile(r"[A-Za-z0-9._-]*")
+SECTOR = 512
 # No trial, and nothing that is started once.
 SETTLED = {"try": "", "left": "0", "next": ""}
-
-
-def parse(block: bytes) -> dict[str, str] | None:
-    """A copy's variables; nothing if it is none that counts."""
-    if not block.startswith(SIGNATURE):
-        return None
-    try:
-        lines = block[len(SIGNATURE) :].rstrip(b"#").decode("ascii").splitlines()
-    except UnicodeDecodeError:
-        return None
-    values = {}
-    for line in lines:
-        name, equals, value = line.partition("=")
-        if not equals or not name or not WORD.fullmatch(name) or not WORD.fullmatch(value):
-            return None
-        values[name] = value
-    if not re.fullmatch("[0-9]{1,15}", values.get("gen", "")) or values.get("good") not in ("a", "b"):
-        return None
-    return values
-
-
-def encode(values: Mapping[str, str]) -> bytes:
-    """A copy's bytes."""
-    for name, value in values.items():
-        if not name or not WORD.fullmatch(name) or not WORD.fullmatch(value):
-            raise Trouble(f"the boot state cannot hold {name!r}={value!r}")
-    text = SIGNATURE + "".join(f"{name}={values[name]}\n" for name in sorted(values)).encode()
-    if len(text) > ATOMIC:
-        raise Trouble(f"the boot state has {len(text)} bytes, and a disk writes only {ATOMIC} at once")
-    return text.ljust(BLOCK, b"#")
 
 
 @dataclass(frozen=True)
@@ -61,7 +28,7 @@ class Copy:
 
     device: Path
     at: int | None
-    values: dict[str, str] | None
+    values: dict[str, str]  # empty if it is not sound
     trouble: str = ""
     esp: bool = False
 
@@ -81,7 +48,7 @@ def look(box: Box) -> list[Copy]:
                 trouble = "" if values else f"{device} holds no boot state that can be read"
                 found.append(Copy(device, at, values, trouble, esp))
             except Trouble as trouble:
-                found.append(Copy(device, at, None, str(trouble), esp))
+                found.append(Copy(device, at, {}, str(trouble), esp))
     # Those of partition 3 first, for they are the ones that the initrd reads.
     return sorted(found, key=lambda one: one.esp)
 
@@ -94,10 +61,22 @@ def in_esp(box: Box, device: Path) -> int:
     if isinstance(at, int) and at >= 0 and devices.peek(device, at, BLOCK).startswith(SIGNATURE):
         return at
     with devices.Reader(device) as reader:
-        at = bootcode.find_state((place, bytes(part)) for place, part in reader.chunks(reader.size()))
+        places = [place + at for place, part in reader.chunks(reader.size()) for at in signed(bytes(part))]
+    if len(places) != 1:
+        raise Trouble(f"the ESP {device} holds {len(places)} copies of the boot state instead of one")
+    (at,) = places
     box.run.mkdir(parents=True, exist_ok=True)
     cache.write_text(json.dumps(known | {str(device): at}))
     return at
+
+
+def signed(part: bytes) -> list[int]:
+    """Where a sector begins as a boot state does."""
+    found, at = [], part.find(SIGNATURE)
+    while at >= 0:
+        found += [at] if at % SECTOR == 0 else []
+        at = part.find(SIGNATURE, at + 1)
+    return found
 
 
 def best(copies: list[Copy]) -> dict[str, str]:
@@ -115,8 +94,7 @@ def read(box: Box) -> dict[str, str]:
 def change(box: Box, values: Mapping[str, str]) -> list[str]:
     """Changes the state in every copy. Gives back which could not be written; that none could be is trouble."""
     box.prepare()
-    with open(box.run / "boot-state.lock", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock(box.run / "boot-state.lock"):
         copies = look(box)
         state = best(copies)
         state |= values

@@ -25,7 +25,7 @@ def look() -> Section:
     for name in ("a", "b"):
         section.lines.append(f"{name:<8}{slot(name, state, on_trial)}")
         section.data["slots"][name] = state.get(name, "none")
-    old = [one for one in copies if one.values is None or one.values["gen"] != state["gen"]]
+    old = [one for one in copies if not one.values or one.values["gen"] != state["gen"]]
     if old:
         where = ", ".join(str(one.device) for one in old)
         section.problem(f"copies of the boot state are old or damaged: {where}", "sudo systemctl restart chatimg-mirror")
