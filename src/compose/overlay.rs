@@ -37,10 +37,18 @@ impl Kind {
 }
 
 impl Source {
-    /// Puts it into the tree as it is, root's.
-    pub(super) fn put(self, root: &mut SystemRoot<'_>) -> Result<(), SystemError> {
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Puts it into the tree as it is, root's, under its own path or another one.
+    pub(super) fn put(
+        self,
+        root: &mut SystemRoot<'_>,
+        path: Option<&str>,
+    ) -> Result<(), SystemError> {
         let (meta, node) = self.kind.entry(root)?;
-        root.put(&self.path, meta, node)
+        root.put(path.unwrap_or(&self.path), meta, node)
     }
 
     /// Adds all of it to a key.

@@ -9,7 +9,11 @@ use crate::digest::Hasher;
 use crate::store::{StepError, Store};
 use crate::tree::Tree;
 
-/// `root` with the files of a folder, a mirror of `/` as those of overlays are, in the place of its own.
+/// How the kernel's name begins; a version follows.
+const KERNEL: &str = "boot/vmlinuz-";
+
+/// `root` with the files of a folder, a mirror of `/` as those of overlays are, in the place of its own. The kernel is
+/// called `boot/vmlinuz` there.
 ///
 /// # Errors
 /// They cannot be read, or do not fit in.
@@ -24,9 +28,12 @@ pub fn with_files(
     key.field(root.id().as_bytes()).field(epoch.to_le_bytes());
     sources.iter().for_each(|source| source.identify(&mut key));
     let tree = store.tree(key.finish(), |pack| {
+        let kernel = root.below("boot").find(|(path, _)| path.as_str().starts_with(KERNEL));
+        let kernel = kernel.map(|(path, _)| path.as_str().to_owned());
         let mut root = SystemRoot::of(root.clone(), store, pack, epoch);
         for source in sources {
-            source.put(&mut root)?;
+            let to = kernel.as_deref().filter(|_| source.path() == "boot/vmlinuz");
+            source.put(&mut root, to)?;
         }
         Ok(root.tree)
     });

@@ -118,6 +118,8 @@ mod tests {
             tools: &tree,
             grub: &grub,
             lock: &lock,
+            formats: &Default::default(),
+            ports: &Default::default(),
         };
         check(&Starter::new(&spec, &layout).expect("made"), &layout, &grub);
     }

@@ -175,7 +175,7 @@ class Snapshots(SwitchBox):
             self.write(f"/state/.chatimg/aside/{name}/state/x", "x")
         snapshot.prune(self.box, {ID_A, ID_B}, {f"2-{ID_C}"})
         self.assertEqual([one.name for one in snapshot.all_of(self.box)], [f"2-{ID_C}", f"3-{ID_A}", f"5-{ID_B}", f"6-{ID_B}"])
-        self.assertEqual([path.name for path in (self.box.kept / "aside").iterdir()], ["2-x"])
+        self.assertFalse((self.box.kept / "aside").exists())
         snapshot.prune(self.box, set(), set())
         self.assertEqual(len(snapshot.all_of(self.box)), 2)
 

@@ -96,7 +96,9 @@ fn libraries(context: Finish<'_>, tree: &Tree, dir: &str) -> Result<Vec<String>,
 
 /// A shared library's DT_SONAME (elf(5)); `Some(None)`: it has none; `None`: no 64-bit x86 shared library.
 fn soname(elf: &[u8]) -> Option<Option<String>> {
-    let number = |at: usize, len: usize| -> Option<usize> {
+    // Of a damaged file, any of them may be as large as it likes.
+    let number = |base: usize, offset: usize, len: usize| -> Option<usize> {
+        let at = base.checked_add(offset)?;
         let bytes = elf.get(at..at.checked_add(len)?)?;
         bytes
             .iter()
@@ -104,25 +106,26 @@ fn soname(elf: &[u8]) -> Option<Option<String>> {
             .try_fold(0_usize, |sum, byte| Some(sum.checked_mul(256)? + usize::from(*byte)))
     };
     let is_library =
-        elf.get(..6)? == b"\x7fELF\x02\x01" && number(16, 2)? == 3 && number(18, 2)? == 62;
+        elf.get(..6)? == b"\x7fELF\x02\x01" && number(0, 16, 2)? == 3 && number(0, 18, 2)? == 62;
     is_library.then_some(())?;
-    let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
-    let segments = || (0..count).map(|index| table + index * size);
+    let (table, size, count) = (number(0, 32, 8)?, number(0, 54, 2)?, number(0, 56, 2)?);
+    let segments =
+        || (0..count).filter_map(|index: usize| table.checked_add(index.checked_mul(size)?));
     let address = |wanted: usize| {
         segments().find_map(|at| {
-            let (kind, offset) = (number(at, 4)?, number(at + 8, 8)?);
-            let (start, len) = (number(at + 16, 8)?, number(at + 32, 8)?);
+            let (kind, offset) = (number(at, 0, 4)?, number(at, 8, 8)?);
+            let (start, len) = (number(at, 16, 8)?, number(at, 32, 8)?);
             (kind == 1 && (start..start.checked_add(len)?).contains(&wanted))
-                .then(|| wanted - start + offset)
+                .then(|| (wanted - start).checked_add(offset))?
         })
     };
-    let dynamic = segments().find(|&at| number(at, 4) == Some(2))?;
-    let (start, len) = (number(dynamic + 8, 8)?, number(dynamic + 32, 8)?);
+    let dynamic = segments().find(|&at| number(at, 0, 4) == Some(2))?;
+    let (start, len) = (number(dynamic, 8, 8)?, number(dynamic, 32, 8)?);
     let tag = |wanted: usize| {
-        let entries = (0..len / 16).map(|index| start + index * 16);
-        entries.take_while(|&at| number(at, 8) != Some(0)).find_map(|at| {
-            (number(at, 8)? == wanted).then_some(())?;
-            number(at + 8, 8)
+        let entries = (0..len / 16).map_while(|index: usize| start.checked_add(index * 16));
+        entries.take_while(|&at| number(at, 0, 8).is_some_and(|tag| tag != 0)).find_map(|at| {
+            (number(at, 0, 8)? == wanted).then_some(())?;
+            number(at, 8, 8)
         })
     };
     let (Some(name), Some(strings)) = (tag(14), tag(5)) else { return Some(None) };

@@ -1,6 +1,7 @@
 """The verdict on an image that is on trial (chatimg-gate.service).
 
-Within 10 minutes all checks have to hold at once; with `guard=login` somebody has to confirm from outside, within 10 more.
+Within some minutes (`checks` in /etc/chatimg/trial; 10) all checks have to hold at once; with `guard=login` somebody has to
+confirm from outside, within some more (`confirm`; 10).
 Whatever happens, there is a verdict before the initrd's guard restarts the machine (20 minutes).
 """
 
@@ -31,6 +32,7 @@ class Gate:
         self.box, self.sleep, self.clock = box, sleep, clock
         self.begun = clock()
         self.current = switch.read(box)
+        self.patience = patience(box)
         self.look = look or self.checks
 
     def checks(self, until: float) -> dict[str, str]:
@@ -48,7 +50,7 @@ class Gate:
 
     def health(self) -> list[str]:
         """Why the checks do not hold; nothing as soon as all do at once."""
-        until = self.begun + CHECKS
+        until = self.begun + self.patience["checks"]
         wrong = {"gate": "no time to look"}
         while self.clock() < until:
             wrong = self.look(until)
@@ -65,7 +67,7 @@ class Gate:
 
     def confirmation(self) -> list[str]:
         """Waits until somebody has logged in and said so."""
-        until = min(self.clock() + CONFIRM, self.begun + ALL)
+        until = min(self.clock() + self.patience["confirm"], self.begun + ALL)
         while self.needs_login and not confirmed(self.box):
             if self.clock() >= until:
                 return ["nobody confirmed it from outside: is the network as it should be?"]
@@ -130,6 +132,16 @@ class Gate:
         for command in (("systemctl", "--force", "--force", "reboot"), ("reboot", "-f")):
             with contextlib.suppress(Trouble):
                 self.box.command(*command)
+
+
+def patience(box: Box) -> dict[str, float]:
+    """Seconds for the checks and for the confirmation."""
+    found = {"checks": CHECKS, "confirm": CONFIRM}
+    for line in system.read(box.at("/etc/chatimg/trial")).splitlines():
+        name, _, value = line.partition("=")
+        if name in found and value.isdecimal():
+            found[name] = min(float(value), ALL)
+    return found
 
 
 def told(wrong: dict[str, str]) -> list[str]:

@@ -257,19 +257,17 @@ def prune(box: Box, images: set[str], named: set[str]) -> None:
             durable.sync(one.path)
             remove(one.path)
     sweep(box, named)
-    aside = box.kept / "aside"
-    with contextlib.suppress(FileNotFoundError):
-        for path in sorted(aside.iterdir(), key=lambda path: path.stat().st_ctime)[:-1]:
-            remove(path)
 
 
 def sweep(box: Box, named: set[str]) -> None:
-    """Removes what is no whole snapshot: used up, or cut short."""
+    """Removes what is no whole snapshot (used up, or cut short), and what snapshots replaced: of a trial, nobody but the
+    box itself has written there, and of a rollback, there is a snapshot. It may fill the disk."""
     whole = {one.name for one in all_of(box)}
     with contextlib.suppress(FileNotFoundError):
         for path in (box.kept / "snapshots").iterdir():
             if path.name not in whole | named:
                 remove(path)
+    remove(box.kept / "aside")
 
 
 def remove(path: Path) -> None:
