@@ -13,7 +13,7 @@ use super::remote::Target;
 pub use crate::deliver::update::Switch as Job;
 use crate::deliver::update::chunks::Chunks;
 use crate::deliver::update::{
-    self, Event, Guard, History, Offer, Outcome, Remote, Sent, Source, Transfer, UpdateError,
+    self, Event, Guard, History, Offer, Offered, Outcome, Remote, Sent, Source, Transfer, UpdateError,
 };
 use crate::ui::{Phases, Transfers};
 
@@ -58,9 +58,17 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let chunks = read(&source, context)?;
     let description = &source.description;
     let offer = Offer { description, chunks: &chunks, key: &key, older: args.older };
-    confirm(args, at, &remote, &offer, context)?;
+    // Having a box look at what it has takes it a while; nobody is asked, so it does so once.
+    let asked = !args.yes && !args.stage;
+    if asked {
+        tell(&remote, &offer, Transfer::offer(&remote, &offer, true)?.offered(), context);
+        confirm(args, at, &remote, context)?;
+    }
     let start = Instant::now();
     let mut transfer = Transfer::offer(&remote, &offer, false)?;
+    if !asked {
+        tell(&remote, &offer, transfer.offered(), context);
+    }
     let sent = send(&mut transfer, &source, context)?;
     let id = &description.id;
     let what = format!("{}, in {:.0} s", amount(sent), start.elapsed().as_secs_f64());
@@ -121,16 +129,9 @@ pub fn read(source: &Source, context: &Context<'_>) -> Result<Chunks, UpdateErro
     chunks
 }
 
-/// Says what will happen, and asks.
-fn confirm(
-    args: &Args,
-    at: Option<u64>,
-    remote: &Remote,
-    offer: &Offer<'_>,
-    context: &Context<'_>,
-) -> Result<(), CommandError> {
+/// Says what will happen.
+fn tell(remote: &Remote, offer: &Offer<'_>, offered: &Offered, context: &Context<'_>) {
     let (host, id) = (&remote.host, &offer.description.id);
-    let offered = Transfer::offer(remote, offer, true)?.offered().clone();
     let (lacking, all) = (HumanBytes(offered.size()), HumanBytes(offer.description.root.size));
     let running = &offered.running;
     if let Some(warning) = &offered.warning {
@@ -139,9 +140,16 @@ fn confirm(
     context.ui.note(format!(
         "{host}: image {running} -> {id}; it lacks {lacking} of {all}, which are sent compressed"
     ));
-    if args.yes || args.stage {
-        return Ok(());
-    }
+}
+
+/// Asks whether it may happen.
+fn confirm(
+    args: &Args,
+    at: Option<u64>,
+    remote: &Remote,
+    context: &Context<'_>,
+) -> Result<(), CommandError> {
+    let host = &remote.host;
     let question = match (&args.at, at) {
         (Some(time), Some(_)) => format!("Have {host} restart into it at {time}? [y/N]"),
         _ => format!("Restart {host} into it now? [y/N]"),

@@ -51,6 +51,12 @@ class Single(FakeBox):
                 self.put(device, at, bootstate.encode(VALUES | {"gen": str(gen)}))
             self.assertEqual(self.state()["gen"], wanted)
 
+    def test_of_equals_the_one_that_grub_counted_in(self):
+        (esp, at), (raw, start) = self.copies()
+        for device, place, left in ((esp, at, "1"), (raw, start, "3")):
+            self.put(device, place, bootstate.encode(VALUES | {"try": "b", "left": left}))
+        self.assertEqual(self.state()["left"], "1")
+
     def test_a_damaged_copy_is_passed_over_and_made_whole(self):
         device, _ = self.copies()[1]
         self.put(device, 0, bytes(1024))

@@ -4,7 +4,7 @@
 switch_file=/sysroot/state/.chatimg/switch
 
 # Sets trial to yes if GRUB started this slot to prove itself. Of the copies of the boot state, those of partition 3 are
-# read: the box writes them first, and GRUB, when it counts a try, all.
+# read, which the box writes first. In them, GRUB counts no tries; that says nothing about which slot is on trial.
 read_boot_state() {
     best='' good='' try='' trial=''
     for name in $disks; do

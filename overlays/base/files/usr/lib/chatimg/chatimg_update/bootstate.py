@@ -80,8 +80,13 @@ def signed(part: bytes) -> list[int]:
 
 
 def best(copies: list[Copy]) -> dict[str, str]:
-    """The state that counts."""
-    found = max((one.values for one in copies if one.values), key=lambda values: int(values["gen"]), default=None)
+    """The state that counts: the newest, and of equals the one with the fewest tries left, as GRUB counts in ESPs only."""
+
+    def order(values: dict[str, str]) -> tuple[int, int]:
+        left = values.get("left", "0")
+        return int(values["gen"]), -int(left) if left.isdecimal() else 0
+
+    found = max((one.values for one in copies if one.values), key=order, default=None)
     if found is None:
         raise Trouble("no copy of the boot state can be read: " + "; ".join(one.trouble for one in copies))
     return dict(found)
