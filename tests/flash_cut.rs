@@ -26,7 +26,12 @@ enum Left {
 
 /// Fails if the disk could start, and not all of it is there.
 fn judge(image: &Image, disk: &Loop) -> Left {
-    let (bytes, new) = (disk.bytes(), &image.bytes[0]);
+    let (mut bytes, new) = (disk.bytes(), &image.bytes[0]);
+    // Partition 7 has settings, the owner's key at least: whole, or nothing.
+    let settings = &mut bytes[2 * MIB as usize..3 * MIB as usize];
+    if settings.starts_with(b"CHATIMG-SETTINGS-1\n") {
+        settings.copy_from_slice(&new[2 * MIB as usize..3 * MIB as usize]);
+    }
     let old = |part: &[u8]| part.iter().all(|byte| *byte == 0xaa);
     let zero = |part: &[u8]| part.iter().all(|byte| *byte == 0);
     let table = 512..MIB as usize;
@@ -86,6 +91,10 @@ struct Halted {
 
 impl Halted {
     fn new(image: &Image, disk: &Loop) -> Self {
+        // With a key there already, its first words are those of its progress.
+        run(Command::new(env!("CARGO_BIN_EXE_chatimg"))
+            .args(["key", "new"])
+            .env("XDG_CONFIG_HOME", image.path("config")));
         let (words, mut full) = std::io::pipe().expect("pipe");
         let size = fcntl(&full, FcntlArg::F_SETPIPE_SZ(4096)).expect("a small pipe");
         let filled = usize::try_from(size).expect("a size");

@@ -13,7 +13,8 @@ use super::remote::Target;
 pub use crate::deliver::update::Switch as Job;
 use crate::deliver::update::chunks::Chunks;
 use crate::deliver::update::{
-    self, Event, Guard, History, Offer, Offered, Outcome, Remote, Sent, Source, Transfer, UpdateError,
+    self, Event, Guard, History, Offer, Offered, Outcome, Remote, Sent, Source, Transfer,
+    UpdateError,
 };
 use crate::ui::{Phases, Transfers};
 
