@@ -1,5 +1,5 @@
-//! The image that `chatimg build` made, booted: the tests of `qemu-tests/`. Every one on one firmware at least, and
-//! every firmware; the image for one disk, too.
+//! The image that `chatimg build` made, booted: tests of `qemu-tests/`, on every firmware; the image for one disk, too.
+//! Those that pull disks, or update to broken images, take hours when the machine is emulated: they are run by hand.
 
 mod project;
 
@@ -13,7 +13,7 @@ use project::{Copy, Project, chatimg, store_dir, text};
 fn the_image_boots_and_carries_messages() {
     let project = Project::open();
     run(&project.dir, &["build"]);
-    for (test, firmware) in [("smoke", "bios"), ("flash", "uefi"), ("host-settings", "bios")] {
+    for (test, firmware) in [("smoke", "uefi"), ("update", "bios"), ("host-settings", "bios")] {
         passes(&project.dir, test, firmware);
     }
 

@@ -61,6 +61,13 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let offer = Offer { description, chunks: &chunks, key: &key, older: args.older };
     // Having a box look at what it has takes it a while; nobody is asked, so it does so once.
     let asked = !args.yes && !args.stage;
+    if asked && !context.ui.can_ask() {
+        return Err(format!(
+            "there is nobody to ask whether {} may restart; add --yes if it may, or --stage to only send the image",
+            remote.host
+        )
+        .into());
+    }
     if asked {
         tell(&remote, &offer, Transfer::offer(&remote, &offer, true)?.offered(), context);
         confirm(args, at, &remote, context)?;
@@ -158,10 +165,7 @@ fn confirm(
     match context.ui.ask(&question)?.as_deref() {
         Some("y" | "Y" | "yes") => Ok(()),
         Some(_) => Err(format!("nothing was sent, and {host} is as it was").into()),
-        None => {
-            let advice = format!("there is nobody to ask whether {host} may restart");
-            Err(format!("{advice}; add --yes if it may, or --stage to only send the image").into())
-        }
+        None => Err(format!("nobody answers; nothing was sent, and {host} is as it was").into()),
     }
 }
 

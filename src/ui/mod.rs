@@ -65,12 +65,17 @@ impl Ui {
         self.note(format!("warning: {}", line.as_ref()));
     }
 
+    /// Whether there is somebody to ask.
+    pub fn can_ask(&self) -> bool {
+        io::stdin().is_terminal()
+    }
+
     /// Asks the user at the terminal; `None`: there is nobody to ask.
     ///
     /// # Errors
     /// The user asked to stop instead.
     pub fn ask(&self, question: &str) -> Result<Option<String>, Interrupted> {
-        if !io::stdin().is_terminal() {
+        if !self.can_ask() {
             return Ok(None);
         }
         _ = write!(io::stderr().lock(), "{question} ");
