@@ -84,15 +84,18 @@ def lock(path: Path | None = None) -> Iterator[None]:
         yield
 
 
-def find(data: bytes, step: int = 512) -> list[tuple[int, State]]:
-    """The sound states in a file system, each with its place."""
-    found = []
+def signed(data: bytes, step: int = 512) -> Iterator[int]:
+    """Where a sector begins as a state does, sound or not."""
     at = data.find(SIGNATURE)
     while at >= 0:
-        if at % step == 0 and (state := parse(data[at : at + BLOCK])):
-            found.append((at, state))
+        if at % step == 0:
+            yield at
         at = data.find(SIGNATURE, at + 1)
-    return found
+
+
+def find(data: bytes) -> list[tuple[int, State]]:
+    """The sound states in a file system, each with its place."""
+    return [(at, state) for at in signed(data) if (state := parse(data[at : at + BLOCK]))]
 
 
 def running(cmdline: str | None = None) -> Running:

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatimg_box import bootcode, system
-from chatimg_box.bootstate import BLOCK, SIGNATURE, encode, lock, parse
+from chatimg_box.bootstate import BLOCK, SIGNATURE, encode, lock, parse, signed
 from chatimg_box.system import Trouble
 
 from . import devices, slots
 from .place import Box
 
-SECTOR = 512
 # No trial, and nothing that is started once.
 SETTLED = {"try": "", "left": "0", "next": ""}
 
@@ -68,15 +67,6 @@ def in_esp(box: Box, device: Path) -> int:
     box.run.mkdir(parents=True, exist_ok=True)
     cache.write_text(json.dumps(known | {str(device): at}))
     return at
-
-
-def signed(part: bytes) -> list[int]:
-    """Where a sector begins as a boot state does."""
-    found, at = [], part.find(SIGNATURE)
-    while at >= 0:
-        found += [at] if at % SECTOR == 0 else []
-        at = part.find(SIGNATURE, at + 1)
-    return found
 
 
 def best(copies: list[Copy]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 import signal
 import sys
 import time
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from chatimg_box import system
+from chatimg_box import durable, system
 from chatimg_box.system import Trouble
 
 SLOTS = {"a": 4, "b": 5}  # partition and array
@@ -124,8 +123,4 @@ def refuse_if_busy(box: Box) -> None:
 def remove(path: Path) -> None:
     """Removes a file for good."""
     path.unlink(missing_ok=True)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    durable.sync(path.parent)
