@@ -317,6 +317,15 @@ impl Plan {
         ports.filter(|port| port.open).map(name).collect()
     }
 
+    /// Where the overlay `ssh` has sshd listen, if the appliance has that overlay.
+    pub fn ssh_port(&self) -> Option<u16> {
+        let overlay = self.overlays.iter().find(|overlay| overlay.name == "ssh")?;
+        match overlay.options.get("port")? {
+            Value::Int(port) => u16::try_from(*port).ok(),
+            _ => None,
+        }
+    }
+
     /// A text that differs when any part of the plan differs, but for the folders it was read from.
     pub fn identity(&self) -> String {
         let mut plan = self.clone();

@@ -4,7 +4,7 @@ use std::process::ExitStatus;
 
 use super::context::Context;
 use super::{CommandError, Exit};
-use crate::appliance::Value;
+use crate::appliance::Plan;
 use crate::deliver::update::Remote;
 
 /// How a box is reached.
@@ -48,13 +48,7 @@ impl Way {
         }
         // Without an appliance, ssh's own configuration decides.
         let plan = context.appliance.exists().then(|| context.plan()).transpose()?;
-        let port = plan.as_ref().and_then(|plan| {
-            let ssh = plan.overlays.iter().find(|overlay| overlay.name == "ssh")?;
-            match ssh.options.get("port")? {
-                Value::Int(port) => u16::try_from(*port).ok(),
-                _ => None,
-            }
-        });
+        let port = plan.as_ref().and_then(Plan::ssh_port);
         Ok(Remote {
             host: host.to_owned(),
             user: plan.map(|plan| plan.admin.name),

@@ -1,7 +1,5 @@
 //! `chatimg rollback`.
 
-use std::io::IsTerminal;
-
 use super::CommandError;
 use super::context::Context;
 use super::remote::{Target, passed};
@@ -50,7 +48,7 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     ] {
         command.push_str(if wanted { word } else { "" });
     }
-    let status = remote.pass(&command, !args.yes && std::io::stdin().is_terminal())?;
+    let status = remote.pass(&command, !args.yes && context.ui.can_ask())?;
     // The restart breaks the connection: ssh's own failure.
     if !status.success() && status.code() != Some(255) {
         return passed(status);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::CommandError;
 use super::context::Context;
-use crate::appliance::{Firmware, Plan, Protocol, Value};
+use crate::appliance::{Firmware, Plan, Protocol};
 use crate::deliver::device::Machine;
 use crate::deliver::flash::{self, FlashSpec, Source, Target};
 use crate::diagnostic::nearest;
@@ -103,7 +103,9 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
                 target: &plan.target,
                 domain: &plan.domain,
                 admin: &plan.admin.name,
-                ssh_port: ssh_port(&plan)?,
+                ssh_port: plan
+                    .ssh_port()
+                    .ok_or("the appliance has no overlay 'ssh', which tests log in by")?,
                 ports: &tcp_ports(&plan),
                 firmware,
                 program: &program,
@@ -265,15 +267,6 @@ fn firmwares(test: &TestSpec, plan: &Plan, choice: Option<Choice>) -> Vec<Firmwa
             && test.firmware.as_ref().is_none_or(|firmwares| firmwares.contains(firmware))
     };
     plan.target.firmware.iter().filter(wanted).copied().collect()
-}
-
-/// Where the overlay `ssh` has sshd listen.
-fn ssh_port(plan: &Plan) -> Result<u16, CommandError> {
-    let overlay = plan.overlays.iter().find(|overlay| overlay.name == "ssh");
-    match overlay.and_then(|overlay| overlay.options.get("port")) {
-        Some(Value::Int(port)) => Ok(u16::try_from(*port)?),
-        _ => Err("the appliance has no overlay 'ssh', which tests log in by".into()),
-    }
 }
 
 fn tcp_ports(plan: &Plan) -> Vec<u16> {
