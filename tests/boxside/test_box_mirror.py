@@ -185,6 +185,21 @@ class OldContents(unittest.TestCase):
             job = newdisk.Job(disk("sda"), self.new, None, None, not foreign, lost)
             return lost, foreign, "\n".join(newdisk.describe(job)), newdisk.waiting([self.data])[0]
 
+    def test_a_disk_with_data_of_its_own_is_left_out_though_its_root_slots_are_in(self):
+        def whole(name, number):
+            return array(name, 0, members=[md.Member(f"sd{leg}{number}", "in_sync", 2048, 0) for leg in "ab"])
+
+        every = [disk("sda"), self.new]
+        with (
+            mock.patch.object(legs, "load", lambda: []),
+            mock.patch.object(mirror, "leg_of", lambda known, one: one),
+            mock.patch.object(disks, "all_disks", lambda: every),
+            mock.patch.object(disks, "disk_of", lambda partition: partition[:3]),
+        ):
+            roots = [whole("root-a", 4), whole("root-b", 5)]
+            self.assertEqual(mirror.left_out([*roots, self.data]), [self.new])
+            self.assertEqual(mirror.left_out([*roots, whole("data", 6)]), [])
+
     def test_another_box_s_data_are_shown_and_erased(self):
         lost, foreign, shown, waiting = self.past(self.THEIRS)
         self.assertTrue(foreign)
@@ -205,7 +220,7 @@ class OldContents(unittest.TestCase):
             lost, foreign, shown, waiting = self.past(uuid, "AA", blank)
             self.assertEqual((lost, foreign), ("", False), uuid)
             self.assertNotIn("WARNING", shown)
-            self.assertIn("/dev/sdb (Model, serial S1) is in the machine, but not in the mirror", waiting)
+            self.assertIn("/dev/sdb (Model, serial S1) is in the machine, but not in all of the mirror", waiting)
             self.assertIn("replace-disk /dev/sdb", waiting)
             self.assertEqual("restart chatimg-mirror" in waiting, uuid == self.OURS)
 

@@ -93,10 +93,13 @@ def of_this_box(all_disks: list[Disk], arrays: list[Array]) -> list[Disk]:
 
 
 def left_out(arrays: list[Array]) -> list[Disk]:
-    """Disks that are legs by their tables, but in no array: blank ones, refused ones, other boxes'."""
+    """Disks that are legs by their tables, but not in all arrays: blank ones, refused ones, other boxes'. The root
+    arrays of a disk with data of its own may be whole: they are the same on both."""
     known = legs.load()
-    inside = {disks.disk_of(one.partition) for array in arrays for one in array.members if not one.faulty}
-    return [one for one in disks.all_disks() if one.name not in inside and leg_of(known, one)]
+    inside = [{disks.disk_of(one.partition) for one in array.members if not one.faulty} for array in arrays]
+    return [
+        one for one in disks.all_disks() if not all(one.name in names for names in inside) and leg_of(known, one)
+    ]
 
 
 def stale(array: Array, all_disks: list[Disk]) -> list[str]:

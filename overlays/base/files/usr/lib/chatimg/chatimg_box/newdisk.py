@@ -273,14 +273,14 @@ def join_data(data: Array, disk: Disk) -> None:
 
 
 def waiting(arrays: list[Array]) -> list[str]:
-    """What can be done about each disk that is in the machine, but not in the mirror; a line each."""
+    """What can be done about each disk that is in the machine, but not in all of the mirror; a line each."""
     data = next((one for one in arrays if one.name == "data"), None)
     out = mirror.left_out(arrays) if data else []
     ours = {one.name for one in mirror.of_this_box(out, arrays)}
     lines = []
     for disk in out:
         words = lost(disk, data)
-        line = f"{away.named(disk)} is in the machine, but not in the mirror"
+        line = f"{away.named(disk)} is in the machine, but not in all of the mirror"
         if words:
             line += f"; {words}"
         elif disk.name in ours:
