@@ -98,6 +98,7 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
             let key = work.join("owner.key");
             let flashed = test.flash.then(|| flashed(&image, test, &work, &key)).transpose()?;
             let setup = Setup {
+                image: &image.dir,
                 disks: flashed.as_deref().unwrap_or(&images),
                 tools: &tools,
                 target: &plan.target,

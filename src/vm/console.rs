@@ -104,6 +104,12 @@ impl Console {
         Self { path, file: None, lines, partial, boot: 0, checked: 0, allowed }
     }
 
+    /// The last line with these words, since the machine was started last.
+    pub(super) fn line(&self, words: &str) -> Option<&str> {
+        let lines = self.lines.get(self.boot..).unwrap_or_default();
+        lines.iter().rev().find(|line| line.contains(words)).map(String::as_str)
+    }
+
     /// The log file.
     pub(super) fn path(&self) -> &Path {
         &self.path

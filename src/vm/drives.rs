@@ -24,6 +24,18 @@ pub enum Controller {
     Scsi,
 }
 
+/// What is behind a disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Medium {
+    /// A qcow2 file.
+    #[default]
+    Scratch,
+    /// The socket of an NBD server.
+    Recorded,
+    /// A raw file that stays as it is: what is written is forgotten when the machine is switched off.
+    Replayed,
+}
+
 /// One disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Drive {
@@ -31,6 +43,7 @@ struct Drive {
     number: usize,
     /// In the work folder.
     file: String,
+    medium: Medium,
     serial: String,
     attached: bool,
 }
@@ -55,9 +68,11 @@ impl Drives {
         let mut drives = Self { controller, ..Self::default() };
         for (index, image) in images.iter().enumerate() {
             let number = index + 1;
+            let file = format!("scratch-{number}.qcow2");
             let drive = Drive {
                 number,
-                file: format!("scratch-{number}.qcow2"),
+                file,
+                medium: Medium::Scratch,
                 serial: format!("CHATIMG{number}"),
                 attached: true,
             };
@@ -83,14 +98,19 @@ impl Drives {
 
     /// A disk's two halves, as QEMU's options have them: the medium and the device.
     fn pair(&self, port: usize, drive: &Drive) -> [String; 2] {
-        let Drive { number, file, serial, .. } = drive;
+        let Drive { number, file, medium, serial, .. } = drive;
+        let medium = match medium {
+            Medium::Scratch => format!("file={file},format=qcow2"),
+            Medium::Recorded => format!("file=nbd:unix:{file},format=raw"),
+            Medium::Replayed => format!("file={file},format=raw,snapshot=on"),
+        };
         let options = "cache=writeback,discard=unmap,detect-zeroes=unmap";
         let device = match self.controller {
             Controller::Sata => format!("ide-hd,bus=ide.{port}"),
             Controller::Scsi => format!("scsi-hd,bus=scsi.0,scsi-id={port}"),
         };
         [
-            format!("if=none,id=d{number},file={file},format=qcow2,{options}"),
+            format!("if=none,id=d{number},{medium},{options}"),
             // Firmware tries the disks in the order of their ports. Without that, OVMF forgets one when another one is
             // taken out, and starts its own shell instead.
             format!("{device},id=disk{number},drive=d{number},serial={serial},bootindex={port}"),
@@ -144,12 +164,34 @@ impl Drives {
         let Some(drive) = found else { return Ok(false) };
         self.blanks += 1;
         drive.file = format!("blank-{}.qcow2", self.blanks);
+        drive.medium = Medium::Scratch;
         drive.serial = format!("BLANK{}", self.blanks);
         drive.attached = true;
         let args = ["create", "-q", "-f", "qcow2"].map(OsString::from);
         let args = args.into_iter().chain([drive.file.clone().into(), size.to_string().into()]);
         make.tools.run(QEMU_IMG, args, &make.work, b"")?;
         Ok(true)
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Copies what is on the scratch disks to raw files, in order of ports.
+    pub(super) fn copy(&self, make: &Make<'_>, files: &[String]) -> Result<(), TestFailure> {
+        for (drive, file) in self.list.iter().zip(files) {
+            let args = ["convert", "-f", "qcow2", "-O", "raw", &drive.file, file];
+            make.tools.run(QEMU_IMG, args.map(OsString::from), &make.work, b"")?;
+        }
+        Ok(())
+    }
+
+    /// Has the disks live elsewhere: in files, or behind sockets, of the work folder.
+    pub(super) fn change_media(&mut self, medium: Medium, files: Vec<String>) {
+        for (drive, file) in self.list.iter_mut().zip(files) {
+            (drive.medium, drive.file) = (medium, file);
+        }
     }
 
     /// Exchanges the first two disks' ports. Gives back whether there are two.
@@ -162,9 +204,12 @@ impl Drives {
     }
 }
 
-/// Whether this is the name of a disk made here.
+/// Whether this is the name of a disk made here, or of what was recorded of one.
 pub(super) fn is_scratch(name: &str) -> bool {
-    name.ends_with(".qcow2") && (name.starts_with("scratch-") || name.starts_with("blank-"))
+    let stem = name.strip_suffix(".qcow2").or_else(|| name.strip_suffix(".raw"));
+    stem.is_some_and(|stem| {
+        ["scratch-", "blank-", "replay-"].iter().any(|start| stem.starts_with(start))
+    })
 }
 
 /// Makes an overlay over an image.
@@ -190,6 +235,7 @@ mod tests {
         let drive = |number| Drive {
             number,
             file: format!("scratch-{number}.qcow2"),
+            medium: Medium::Scratch,
             serial: format!("CHATIMG{number}"),
             attached: true,
         };

@@ -18,6 +18,7 @@ mod http;
 mod judge;
 mod matrix;
 mod power;
+mod power_cut;
 mod qemu;
 mod run;
 mod spec;
@@ -36,8 +37,8 @@ pub use drives::Controller;
 pub use failure::{StepFailure, TestFailure};
 pub use host::Accel;
 pub use spec::{
-    Action, CreateRoom, Http, Join, Login, PlugDisk, Read, Register, Send, Ssh, Step, TestSpec,
-    load_test,
+    Action, CreateRoom, Http, Join, Login, PlugDisk, Read, Register, ReplayPowerCuts, Send, Ssh,
+    Step, TestSpec, load_test,
 };
 pub use spec_error::SpecError;
 
@@ -47,6 +48,8 @@ use crate::tools::Tools;
 /// What a test runs on.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup<'a> {
+    /// The image's folder.
+    pub image: &'a Path,
     /// The disk images, one for each disk; only read.
     pub disks: &'a [PathBuf],
     /// The `vm` closure: QEMU, its firmwares, OpenSSH's client.

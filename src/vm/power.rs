@@ -105,7 +105,7 @@ impl Run<'_> {
         done(self.make.drives.swap(), 2, "the machine has one disk")
     }
 
-    fn must_be_off(&self) -> Result<(), Stop> {
+    pub(super) fn must_be_off(&self) -> Result<(), Stop> {
         match self.machine {
             None => Ok(()),
             Some(_) => Err(Mismatch::new("a machine that is off", "it runs").into()),

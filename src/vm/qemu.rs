@@ -85,7 +85,7 @@ pub(super) fn prepare(make: &Make<'_>) -> Result<(), TestFailure> {
 }
 
 /// Ends a QEMU that a killed chatimg left on this work folder. Others are not touched: it must have
-/// a scratch disk of this folder open.
+/// a scratch disk of this folder, or its console's log, open.
 fn end_leftover(work: &Path) {
     let pid = fs::read_to_string(work.join(PID)).ok();
     let Some(pid) = pid.and_then(|text| text.trim().parse::<i32>().ok()) else { return };
@@ -93,7 +93,9 @@ fn end_leftover(work: &Path) {
     let Ok(work) = work.canonicalize() else { return };
     let scratch = |open: PathBuf| {
         let name = open.file_name().and_then(OsStr::to_str);
-        open.parent() == Some(&work) && name.is_some_and(drives::is_scratch)
+        // One whose disks were recorded has the console's log open, and no disk.
+        let ours = |name: &str| drives::is_scratch(name) || name == CONSOLE;
+        open.parent() == Some(&work) && name.is_some_and(ours)
     };
     let ours = files.flatten().filter_map(|file| fs::read_link(file.path()).ok()).any(scratch);
     if ours {

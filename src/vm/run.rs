@@ -12,6 +12,7 @@ use super::failure::{StepFailure, TestFailure};
 use super::host::Hardware;
 use super::judge::Mismatch;
 use super::matrix::Sessions;
+use super::power_cut::Recorder;
 use super::qemu::{self, CONSOLE, Machine, Make};
 use super::spec::{Action, Step, TestSpec};
 use super::ssh::{Client, Output};
@@ -58,9 +59,11 @@ pub(super) enum Look<T> {
 pub(super) struct Run<'a> {
     spec: &'a TestSpec,
     pub(super) setup: &'a Setup<'a>,
-    events: &'a dyn Fn(Event),
+    pub(super) events: &'a dyn Fn(Event),
     pub(super) make: Make<'a>,
     pub(super) machine: Option<Machine>,
+    /// Keeps the disks, once the machine's writes are recorded.
+    pub(super) recorder: Option<Recorder>,
     /// Whether ssh has worked since the machine was started last.
     pub(super) reachable: bool,
     pub(super) console: Console,
@@ -123,6 +126,7 @@ impl<'a> Run<'a> {
             events,
             make,
             machine: None,
+            recorder: None,
             reachable: false,
             console,
             ssh,

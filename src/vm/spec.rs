@@ -100,6 +100,10 @@ pub enum Action {
     SwapDisks,
     /// Waits.
     Sleep(Duration),
+    /// Records all writes and flushes of a machine that is off, from its next start on.
+    RecordWrites,
+    /// Ends that, and starts what power cuts in it leave on the disks.
+    ReplayPowerCuts(ReplayPowerCuts),
 }
 
 /// A command on the box, and what must come of it.
@@ -227,6 +231,21 @@ pub struct Read {
     pub body: String,
 }
 
+/// Power cuts to be replayed: after every flush, and `random` ones that keep a part of what was not flushed. GRUB must
+/// start an image that is whole; `boots` of them are started to their end.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ReplayPowerCuts {
+    /// How many cuts at random moments.
+    pub random: usize,
+    /// What the random ones come from.
+    pub seed: u64,
+    /// How many cuts are started until the box has come to rest.
+    pub boots: usize,
+    /// A message that must be there after each of these.
+    pub read: Read,
+}
+
 impl Step {
     /// Its name, or what it does.
     pub fn title(&self) -> String {
@@ -259,6 +278,8 @@ impl fmt::Display for Action {
             Self::PlugDisk(PlugDisk { number, .. }) => write!(f, "plug-disk {number}, a blank one"),
             Self::SwapDisks => f.write_str("swap-disks"),
             Self::Sleep(_) => f.write_str("sleep"),
+            Self::RecordWrites => f.write_str("record-writes"),
+            Self::ReplayPowerCuts(_) => f.write_str("replay-power-cuts"),
         }
     }
 }

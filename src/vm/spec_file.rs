@@ -12,7 +12,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::drives::Controller;
 use super::spec::{
-    Action, CreateRoom, Http, Join, Login, PlugDisk, Read, Register, Send, Ssh, Step, TestSpec,
+    Action, CreateRoom, Http, Join, Login, PlugDisk, Read, Register, ReplayPowerCuts, Send, Ssh,
+    Step, TestSpec,
 };
 use super::text::{self, GIVEN};
 use crate::appliance::{Disks, Firmware};
@@ -40,7 +41,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 const COMMAND: &[&str] =
     &["expect-exit", "expect-stdout", "stdout-contains", "stdout-lacks", "save", "eventually"];
 /// Every action, with the keys that belong to it alone.
-const ACTIONS: [(&str, &[&str]); 21] = [
+const ACTIONS: [(&str, &[&str]); 23] = [
     ("wait-console", &[]),
     ("wait-ssh", &[]),
     ("ssh", COMMAND),
@@ -62,6 +63,8 @@ const ACTIONS: [(&str, &[&str]); 21] = [
     ("plug-disk", &["blank"]),
     ("swap-disks", &[]),
     ("sleep", &[]),
+    ("record-writes", &[]),
+    ("replay-power-cuts", &[]),
 ];
 
 type Table<'a> = DeTable<'a>;
@@ -263,6 +266,8 @@ struct FileStep {
     blank: Option<Size>,
     swap_disks: Option<Yes>,
     sleep: Option<Length>,
+    record_writes: Option<Yes>,
+    replay_power_cuts: Option<ReplayPowerCuts>,
 }
 
 #[derive(Deserialize)]
@@ -387,6 +392,8 @@ impl FileStep {
             .or(self.plug_disk.map(plug))
             .or(self.swap_disks.map(is(Action::SwapDisks)))
             .or(self.sleep.map(|length| Action::Sleep(length.0)))
+            .or(self.record_writes.map(is(Action::RecordWrites)))
+            .or(self.replay_power_cuts.map(Action::ReplayPowerCuts))
             .expect("check() saw that there is an action")
     }
 }

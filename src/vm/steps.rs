@@ -43,6 +43,8 @@ impl Run<'_> {
             Action::PlugDisk(plug) => self.plug_disk(*plug),
             Action::SwapDisks => self.swap_disks(),
             Action::Sleep(length) => self.pause(*length),
+            Action::RecordWrites => self.record_writes(),
+            Action::ReplayPowerCuts(step) => self.replay_power_cuts(step),
         }
     }
 
