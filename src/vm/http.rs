@@ -47,6 +47,15 @@ impl Request {
 
     /// Asks. `ports`: port of the guest → port of 127.0.0.1. Redirects are not followed.
     pub(super) fn send(self, ports: &BTreeMap<u16, u16>) -> Result<Answer, String> {
+        self.send_within(ports, PATIENCE)
+    }
+
+    /// Asks, and does not wait longer than that.
+    pub(super) fn send_within(
+        self,
+        ports: &BTreeMap<u16, u16>,
+        patience: Duration,
+    ) -> Result<Answer, String> {
         let Some(name) = self.url.host_str().map(str::to_owned) else {
             return Err(format!("{} names no host", self.url));
         };
@@ -74,7 +83,7 @@ impl Request {
             .no_proxy()
             .tls_danger_accept_invalid_certs(true)
             .redirect(redirect::Policy::none())
-            .timeout(PATIENCE)
+            .timeout(patience)
             .build()
             .map_err(|error| reason(&error))?;
         let mut request = client.request(self.method, url).header(HOST, host);

@@ -111,8 +111,14 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// The token of a user who has logged in.
+    pub(super) fn token(&self, user: &str) -> Result<String, Stop> {
+        let none = || Mismatch::new(format!("a login of {user}"), "no matrix-login before");
+        Ok(self.sessions.tokens.get(user).ok_or_else(none)?.clone())
+    }
+
     /// One call of the client-server API; waits if the server says that there were too many.
-    fn call(
+    pub(super) fn call(
         &mut self,
         method: Method,
         path: &[&str],
@@ -120,13 +126,7 @@ impl Run<'_> {
         by: Option<&str>,
         json: Option<Value>,
     ) -> Result<Answer, Stop> {
-        let token = match by {
-            Some(user) => {
-                let none = || Mismatch::new(format!("a login of {user}"), "no matrix-login before");
-                Some(self.sessions.tokens.get(user).ok_or_else(none)?.clone())
-            }
-            None => None,
-        };
+        let token = by.map(|user| self.token(user)).transpose()?;
         let url = address(self.setup.domain, path, query)?;
         loop {
             let request = Request {
@@ -151,7 +151,7 @@ impl Run<'_> {
     }
 }
 
-fn address(domain: &str, path: &[&str], query: &[(&str, &str)]) -> Result<Url, Stop> {
+pub(super) fn address(domain: &str, path: &[&str], query: &[(&str, &str)]) -> Result<Url, Stop> {
     let wrong =
         |why: String| Mismatch::new(format!("a domain that makes an address: {domain}"), why);
     let mut url =

@@ -16,6 +16,7 @@ mod failure;
 mod host;
 mod http;
 mod judge;
+mod load;
 mod matrix;
 mod power;
 mod power_cut;
@@ -37,8 +38,8 @@ pub use drives::Controller;
 pub use failure::{StepFailure, TestFailure};
 pub use host::Accel;
 pub use spec::{
-    Action, CreateRoom, Http, Join, Login, PlugDisk, Read, Register, ReplayPowerCuts, Send, Ssh,
-    Step, TestSpec, load_test,
+    Action, CreateRoom, Http, Join, Login, MatrixLoad, PlugDisk, Read, Register, ReplayPowerCuts,
+    Send, Ssh, Step, TestSpec, load_test,
 };
 pub use spec_error::SpecError;
 

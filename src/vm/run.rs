@@ -11,6 +11,7 @@ use super::drives::Drives;
 use super::failure::{StepFailure, TestFailure};
 use super::host::Hardware;
 use super::judge::Mismatch;
+use super::load::Load;
 use super::matrix::Sessions;
 use super::power_cut::Recorder;
 use super::qemu::{self, CONSOLE, Machine, Make};
@@ -70,6 +71,8 @@ pub(super) struct Run<'a> {
     pub(super) ssh: Client<'a>,
     pub(super) variables: Variables,
     pub(super) sessions: Sessions,
+    /// Messages that are being sent.
+    pub(super) load: Option<Load>,
     /// When the running step must have ended, and how long it had.
     pub(super) deadline: Instant,
     limit: Duration,
@@ -132,6 +135,7 @@ impl<'a> Run<'a> {
             ssh,
             variables: variables.chain(images).collect(),
             sessions: Sessions::default(),
+            load: None,
             deadline: now + spec.timeout,
             limit: spec.timeout,
             started: now,

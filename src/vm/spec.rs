@@ -82,6 +82,10 @@ pub enum Action {
     Send(Send),
     /// Waits until a text message arrives.
     Read(Read),
+    /// Begins to send messages, one after the other, until [`Action::LoadEnd`].
+    Load(MatrixLoad),
+    /// Ends that: every message that was acknowledged must be there.
+    LoadEnd,
     /// Restarts the system in order, waits for ssh.
     Reboot,
     /// Stops the machine dead, starts it again.
@@ -218,6 +222,17 @@ pub struct Send {
     pub save: Option<String>,
 }
 
+/// Messages to be sent while other steps go on.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct MatrixLoad {
+    /// By whom.
+    #[serde(rename = "as")]
+    pub by: String,
+    /// Id.
+    pub room: String,
+}
+
 /// A message to be waited for.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -268,6 +283,8 @@ impl fmt::Display for Action {
             Self::Join(join) => write!(f, "matrix-join as {}", join.by),
             Self::Send(send) => write!(f, "matrix-send as {}", send.by),
             Self::Read(read) => write!(f, "matrix-read as {}", read.by),
+            Self::Load(load) => write!(f, "matrix-load as {}", load.by),
+            Self::LoadEnd => f.write_str("matrix-load-end"),
             Self::Reboot => f.write_str("reboot"),
             Self::PowerCut => f.write_str("power-cut"),
             Self::PowerOff => f.write_str("power-off"),

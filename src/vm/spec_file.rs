@@ -12,8 +12,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::drives::Controller;
 use super::spec::{
-    Action, CreateRoom, Http, Join, Login, PlugDisk, Read, Register, ReplayPowerCuts, Send, Ssh,
-    Step, TestSpec,
+    Action, CreateRoom, Http, Join, Login, MatrixLoad, PlugDisk, Read, Register, ReplayPowerCuts,
+    Send, Ssh, Step, TestSpec,
 };
 use super::text::{self, GIVEN};
 use crate::appliance::{Disks, Firmware};
@@ -41,7 +41,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 const COMMAND: &[&str] =
     &["expect-exit", "expect-stdout", "stdout-contains", "stdout-lacks", "save", "eventually"];
 /// Every action, with the keys that belong to it alone.
-const ACTIONS: [(&str, &[&str]); 23] = [
+const ACTIONS: [(&str, &[&str]); 25] = [
     ("wait-console", &[]),
     ("wait-ssh", &[]),
     ("ssh", COMMAND),
@@ -54,6 +54,8 @@ const ACTIONS: [(&str, &[&str]); 23] = [
     ("matrix-join", &[]),
     ("matrix-send", &[]),
     ("matrix-read", &[]),
+    ("matrix-load", &[]),
+    ("matrix-load-end", &[]),
     ("reboot", &[]),
     ("power-cut", &[]),
     ("power-off", &[]),
@@ -256,6 +258,8 @@ struct FileStep {
     matrix_join: Option<Join>,
     matrix_send: Option<Send>,
     matrix_read: Option<Read>,
+    matrix_load: Option<MatrixLoad>,
+    matrix_load_end: Option<Yes>,
     reboot: Option<Yes>,
     power_cut: Option<Yes>,
     power_off: Option<Yes>,
@@ -383,6 +387,8 @@ impl FileStep {
             .or(self.matrix_join.map(Action::Join))
             .or(self.matrix_send.map(Action::Send))
             .or(self.matrix_read.map(Action::Read))
+            .or(self.matrix_load.map(Action::Load))
+            .or(self.matrix_load_end.map(is(Action::LoadEnd)))
             .or(self.reboot.map(is(Action::Reboot)))
             .or(self.power_cut.map(is(Action::PowerCut)))
             .or(self.power_off.map(is(Action::PowerOff)))

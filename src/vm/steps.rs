@@ -34,6 +34,8 @@ impl Run<'_> {
             Action::Join(join) => self.matrix_join(join),
             Action::Send(send) => self.matrix_send(send),
             Action::Read(read) => self.matrix_read(read),
+            Action::Load(load) => self.begin_load(load),
+            Action::LoadEnd => self.end_load(),
             Action::Reboot => self.reboot(),
             Action::PowerCut => self.power_cut(),
             Action::PowerOff => self.power_off(),

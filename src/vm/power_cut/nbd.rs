@@ -42,7 +42,7 @@ pub(super) trait Export {
     fn read(&mut self, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     fn zero(&mut self, offset: u64, len: u64) -> io::Result<()>;
-    fn flush(&mut self);
+    fn flush(&mut self) -> io::Result<()>;
 }
 
 /// Serves a client until it goes.
@@ -68,7 +68,7 @@ pub(super) fn serve(mut stream: impl Read + Write, export: &mut impl Export) -> 
         let within = offset.checked_add(len.into()).is_some_and(|end| end <= export.size());
         let done = match kind {
             DISCONNECT => return Ok(()),
-            FLUSH => Ok(export.flush()),
+            FLUSH => export.flush().map_err(|_| EIO),
             _ if !within => Err(EINVAL),
             READ => export.read(offset, &mut bytes).map_err(|_| EIO),
             WRITE => export.write(offset, &bytes).map_err(|_| EIO),
@@ -162,8 +162,9 @@ mod tests {
             Ok(())
         }
 
-        fn flush(&mut self) {
+        fn flush(&mut self) -> io::Result<()> {
             self.1 += 1;
+            Ok(())
         }
     }
 

@@ -184,7 +184,8 @@ impl Export for Recorded {
         Ok(fallocate(&self.file, mode, offset, len)?)
     }
 
-    fn flush(&mut self) {
+    fn flush(&mut self) -> io::Result<()> {
         self.log().flush(self.disk);
+        Ok(())
     }
 }
