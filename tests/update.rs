@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use chatimg::digest::Digest;
+use chatimg::minisign::{PublicKey, Signature};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use serde_json::{Value, json};
@@ -304,4 +305,21 @@ fn the_key_is_made_once() {
     let words = World::fails(&world.chatimg(&["key", "new"]), 1);
     assert!(words.contains("there is one already"), "{words}");
     assert_eq!(done(&world.chatimg(&["key", "new", "--key", "other.key"])).len(), 57);
+}
+
+#[test]
+fn an_image_is_signed_for_a_box_without_a_network() {
+    let world = World::new();
+    let said = done(&world.chatimg(&["key", "sign", "image"]));
+    assert!(said.contains(ID), "{said}");
+    let update = fs::read(world.path("image/update.json")).unwrap();
+    let described: Value = serde_json::from_slice(&update).unwrap();
+    assert_eq!(described["root"]["sha256"], Digest::of(&world.root).to_string());
+    let signature = fs::read_to_string(world.path("image/update.json.minisig")).unwrap();
+    let key = PublicKey::parse(&world.key).unwrap();
+    let signature = Signature::parse(&signature).unwrap();
+    signature.verify(&update, &key).unwrap();
+    assert!(signature.verify(b"{}", &key).is_err());
+    let words = World::fails(&world.chatimg(&["key", "sign", "box"]), 1);
+    assert!(words.contains("box/manifest.json"), "{words}");
 }

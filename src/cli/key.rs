@@ -7,6 +7,7 @@ use nix::unistd::{Uid, User};
 
 use super::CommandError;
 use super::context::user_dir;
+use crate::deliver::update::Source;
 use crate::minisign::{KeyFile, SecretKey};
 use crate::ui::Ui;
 
@@ -34,6 +35,14 @@ enum Verb {
         #[command(flatten)]
         key: KeyOption,
     },
+    /// Sign an image in its folder, for a box without a network: `chatimg-admin update --from DIR` takes the folder's
+    /// root.img, and the update.json and update.json.minisig that this makes
+    Sign {
+        /// The image's folder: images/ID
+        dir: PathBuf,
+        #[command(flatten)]
+        key: KeyOption,
+    },
 }
 
 /// Which key is the owner's.
@@ -55,7 +64,24 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), CommandError> {
             ui.say(secret.public().to_string());
         }
         Verb::Show { key } => ui.say(key.read()?.public().to_string()),
+        Verb::Sign { dir, key } => sign(dir, &key.read()?, ui)?,
     }
+    Ok(())
+}
+
+fn sign(dir: &Path, key: &SecretKey, ui: &Ui) -> Result<(), CommandError> {
+    let source = Source::open(dir)?;
+    let (text, signature) = source.description.signed(key)?;
+    for (name, bytes) in [("update.json", &text[..]), ("update.json.minisig", signature.as_bytes())]
+    {
+        let path = dir.join(name);
+        std::fs::write(&path, bytes)
+            .map_err(|error| format!("writing {}: {error}", path.display()))?;
+    }
+    ui.say(format!(
+        "signed {}: copy root.img, update.json and update.json.minisig",
+        source.description.id
+    ));
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::UpdateError;
 use super::chunks::Chunks;
 use crate::digest::Digest;
+use crate::minisign::SecretKey;
 
 /// The version of `manifest.json` that is understood.
 const MANIFEST: u32 = 3;
@@ -45,6 +46,16 @@ pub struct RootFile {
 }
 
 impl Description {
+    /// The bytes that are sent, and their signature: `update.json` and `update.json.minisig`.
+    ///
+    /// # Errors
+    /// None that can happen.
+    pub fn signed(&self, key: &SecretKey) -> Result<(Vec<u8>, String), UpdateError> {
+        let bytes = self.to_bytes()?;
+        let signature = key.sign(&bytes, &format!("image {}", self.id)).to_string();
+        Ok((bytes, signature))
+    }
+
     /// The bytes that are signed and sent.
     ///
     /// # Errors

@@ -96,8 +96,7 @@ impl<'a> Transfer<'a> {
         let Offer { description, chunks, key, older } = offer;
         let bits = chunks.blocks.len().div_ceil(8) as u64;
         let mut session = Session::start(remote, bits)?;
-        let bytes = description.to_bytes()?;
-        let signature = key.sign(&bytes, &format!("image {}", description.id)).to_string();
+        let (bytes, signature) = description.signed(key)?;
         let hello = json!({
             "op": "hello", "protocol": PROTOCOL, "signature": signature, "older": older,
             "dry-run": dry_run,
