@@ -19,6 +19,9 @@ pub struct Args {
     /// Let the box's own checks alone decide, without a login from here
     #[arg(long)]
     unattended: bool,
+    /// With --with-data: do not save what came since, as where the database no longer answers
+    #[arg(long, requires = "with_data")]
+    no_export: bool,
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
@@ -43,6 +46,7 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     for (word, wanted) in [
         (" --keep-data", args.data.keep_data),
         (" --with-data", args.data.with_data),
+        (" --no-export", args.no_export),
         (" --unattended", args.unattended),
         (" --yes", args.yes),
     ] {

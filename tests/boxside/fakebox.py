@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import signal
 import sys
 import tempfile
 import unittest
@@ -55,6 +56,9 @@ class FakeBox(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.root = pathlib.Path(folder.name)
+        # A switch ignores signals up to the restart.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
         self.clock = 1_000_000.0
         self.commands = Commands()
         self.box = Box(self.root, self.commands, lambda: self.clock)

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import sys
 import threading
 import time
 import tomllib
@@ -36,13 +37,16 @@ def load(path, name="loaded"):
 class Admin(FakeBox):
     """Commands of chatimg-admin, on the box in the folder."""
 
+    outside = True
+
     def call(self, command, *words):
         module = load(LIBRARY / f"admin/{command}.py", f"chatimg_admin_{command}")
         parser = argparse.ArgumentParser()
         module.arguments(parser)
         said = io.StringIO()
         with mock.patch.object(module, "Box", lambda: self.box), contextlib.redirect_stdout(said), \
-                mock.patch("chatimg_update.receive.be_nice"):  # fmt: skip
+                mock.patch("chatimg_update.receive.be_nice"), \
+                mock.patch.object(module, "from_outside", lambda: self.outside, create=True):  # fmt: skip
             if command == "rollback":
                 with mock.patch.object(module, "update", lambda: load(LIBRARY / "admin/update.py")):
                     code = module.run(parser.parse_args(words))
@@ -76,8 +80,11 @@ class Update(Admin):
 
     def test_planned_and_cancelled(self):
         self.box = place.Box(self.root, self.commands, time.time)
-        self.call("update", "--from", str(self.folder), "--at", time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + 600)))
-        self.assertEqual(switch.planned(self.box)[0], switch.Job(ID_B, "b", "login", "update"))
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + 600))
+        with contextlib.redirect_stderr(io.StringIO()):
+            self.assertEqual(self.call("update", "--from", str(self.folder), "--at", when)[0], 2)
+        self.call("update", "--from", str(self.folder), "--unattended", "--at", when)
+        self.assertEqual(switch.planned(self.box)[0], switch.Job(ID_B, "b", "gate", "update"))
         with self.assertRaisesRegex(Trouble, "planned"):
             self.call("update", "--from", str(self.folder))
         self.call("update", "cancel")
@@ -99,6 +106,33 @@ class Update(Admin):
         self.assertEqual(time.localtime(moment("2030-12-24 03:30"))[:5], (2030, 12, 24, 3, 30))
         for wrong in ("", "25:00", "tomorrow"):
             self.assertRaises(ValueError, moment, wrong)
+
+    def test_who_cannot_hear_it_any_more_does_not_keep_the_box_from_its_restart(self):
+        gone = mock.Mock(write=mock.Mock(side_effect=BrokenPipeError), flush=mock.Mock(side_effect=BrokenPipeError))
+        real = switch.perform
+
+        def perform(box, job):
+            real(box, job)
+            sys.stdout = gone
+
+        with mock.patch.object(switch, "perform", perform):
+            self.call("update", "--from", str(self.folder), "--unattended")
+        self.assertEqual(self.commands.calls[-1], "systemctl --no-block reboot")
+
+    def test_confirm_on_the_console_shows_nothing(self):
+        self.write("/run/chatimg/trial", "{}")
+        self.outside = False
+        with self.assertRaisesRegex(Trouble, "in an ssh login"):
+            self.call("update", "confirm")
+        self.assertFalse((self.box.run / "confirmed").exists())
+
+    def test_who_came_by_ssh(self):
+        module = load(LIBRARY / "admin/update.py")
+        for names, outside in ((("sudo", "sudo", "bash", "sshd-session", "sshd"), True), (("sudo", "a) b (c", "login"), False)):
+            pids = [os.getppid(), *range(50, 50 + len(names) - 1), 1]
+            stats = {f"/proc/{pid}/stat": f"{pid} ({name}) S {up} 1 1 0" for pid, name, up in zip(pids, names, pids[1:])}
+            with mock.patch.object(module.system, "read", lambda path, stats=stats: stats[path]):
+                self.assertEqual(module.from_outside(), outside, names)
 
     def test_confirm(self):
         self.box.prepare()

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import unittest
 from unittest import mock
@@ -229,14 +230,58 @@ class Switches(SwitchBox):
     def test_a_write_that_came_through_although_it_failed_leads_on(self):
         real = bootstate.change
 
-        def change(box, values):
-            real(box, values)
+        def change(box, values, strict=False):
+            if strict:
+                real(box, values)
             raise Trouble("no answer")
 
-        with mock.patch.object(bootstate, "change", change):
+        with mock.patch.object(bootstate, "change", change), contextlib.redirect_stdout(io.StringIO()):
             switch.perform(self.box, UPDATE)
         self.assertEqual(switch.read(self.box)["to"], ID_B)
         self.assertEqual(self.commands.called("systemctl start"), [])
+
+    def test_a_write_that_came_through_although_it_failed_is_taken_back_if_it_can_be(self):
+        real = bootstate.change
+
+        def change(box, values, strict=False):
+            real(box, values)
+            if strict:
+                raise Trouble("no answer")
+
+        with mock.patch.object(bootstate, "change", change), self.assertRaisesRegex(Trouble, "no answer"):
+            switch.perform(self.box, UPDATE)
+        self.assertEqual((switch.read(self.box), self.state()["try"]), ({}, ""))
+        self.assertTrue(self.commands.called("systemctl start"))
+
+    def test_no_trial_begins_that_the_initrd_would_not_know_of(self):
+        real = bootstate.put
+
+        def put(copy, block):
+            return real(copy, block) if copy.esp else "sda3: broken"
+
+        with mock.patch.object(bootstate, "put", put), self.assertRaisesRegex(Trouble, "that the initrd reads.*sda3"):
+            switch.perform(self.box, UPDATE)
+        self.assertEqual((self.state()["try"], self.state()["gen"]), ("", "1"))
+
+    def test_nothing_ends_the_program_between_the_note_and_the_boot_state(self):
+        real = bootstate.change
+
+        def change(*args, **more):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return real(*args, **more)
+
+        old = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        self.addCleanup(signal.signal, signal.SIGTERM, old)
+        with mock.patch.object(bootstate, "change", change):
+            switch.perform(self.box, UPDATE)
+        self.assertEqual((switch.read(self.box)["to"], self.state()["try"]), (ID_B, "b"))
+
+    def test_space_is_kept_for_the_way_back(self):
+        switch.perform(self.box, UPDATE)
+        self.assertEqual((self.box.kept / "reserve").stat().st_blocks * 512, switch.RESERVE)
+        self.starts_b(**{"good": "b", "try": "", "left": "0"})
+        settle.settle(self.box)
+        self.assertFalse((self.box.kept / "reserve").exists())
 
     def test_a_snapshot_that_is_to_be_put_back_is_copied_for_that(self):
         self.snapshot(5, ID_B)
@@ -365,7 +410,7 @@ class Gates(SwitchBox):
         event = history.events(self.box)[-1]
         # A minute for the start, and 20 s until all held.
         self.assertEqual((event["event"], event["from"], event["to"], event["down"]), ("committed", ID_A, ID_B, 80))
-        self.assertEqual(self.commands.called("systemctl"), [])
+        self.assertEqual(self.commands.called("systemctl"), ["systemctl --no-block restart chatimg-mirror.service"])
         self.assertEqual(self.told, [])
 
     def test_what_never_holds_leads_back(self):
@@ -399,10 +444,10 @@ class Gates(SwitchBox):
     def test_a_boot_state_that_cannot_be_written_is_no_commit(self):
         real = bootstate.change
 
-        def change(box, values):
+        def change(box, values, strict=False):
             if values.get("good"):
                 raise Trouble("no copy can be written")
-            return real(box, values)
+            return real(box, values, strict)
 
         with mock.patch.object(bootstate, "change", change):
             self.assertFalse(self.judge(lambda _: {}))
@@ -509,6 +554,19 @@ class Settles(SwitchBox):
         self.back("three starts", left="0")
         self.assertIn("data are those from before", self.told[0])
         self.assertEqual(list((self.box.kept / "snapshots").iterdir()), [])
+
+    def test_a_full_disk_does_not_keep_the_box_from_being_done(self):
+        for name in (history, "add"), (journal, "keep"), (system, "tell"):
+            patch = mock.patch.object(*name, side_effect=OSError(28, "No space left on device"))
+            patch.start()
+            self.addCleanup(patch.stop)
+        switch.write(self.box, switch.read(self.box) | {"touched": "back"})
+        self.write("/state/.chatimg/aside/1000000-x/state/var/lib/db/huge", "fills it")
+        self.starts_a(left="0")
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.assertIn("failed", settle.settle(self.box))
+        self.assertEqual(switch.read(self.box), {})
+        self.assertFalse((self.box.kept / "aside").exists())
 
     def test_a_cut_after_the_commit(self):
         self.starts_b(**{"good": "b", "try": "", "left": "0"})

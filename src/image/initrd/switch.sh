@@ -21,14 +21,14 @@ read_boot_state() {
 
 switch_value() { sed -n "s/^$1=//p" "$switch_file"; }
 
-set_touched() { # yes or back
+set_touched() { # yes, returning or back
     sed "s/^touched=.*/touched=$1/" "$switch_file" >"$switch_file.new" && sync &&
         mv "$switch_file.new" "$switch_file" && sync ||
         fail "the data partition cannot be written" 60
 }
 
 # put_back NAME TIME: the snapshot's folders take the place of what is there, which goes aside. Only renames: each is
-# done or not done when the power goes, and nothing takes space.
+# done or not done when the power goes. They take little space, of which the box has kept a reserve.
 put_back() {
     from=/sysroot/state/.chatimg/snapshots/$1 aside=/sysroot/state/.chatimg/aside/$2-$1
     [ -r "$from/paths" ] || fail "the snapshot $1 of the data is not there; the data are left as they are" 60
@@ -57,10 +57,14 @@ settle_switch() {
             [ -z "$restore" ] || put_back "$restore" "$time"
             set_touched yes
             ;;
-        back) fail "the data are those of the image $(switch_value from) again; this trial is over" ;;
+        returning | back) fail "the data are those of the image $(switch_value from) again; this trial is over" ;;
         esac
-    elif [ "$good" = "$slot" ] && [ "$(switch_value from)" = "$id" ] && [ "$touched" = yes ]; then
+    elif [ "$good" = "$slot" ] && [ "$(switch_value from)" = "$id" ] &&
+        { [ "$touched" = yes ] || [ "$touched" = returning ]; }; then
         say "the image $(switch_value to) has not proved itself"
+        # It may have filled the disk.
+        rm -f /sysroot/state/.chatimg/reserve && sync
+        set_touched returning
         put_back "$(switch_value snapshot)" "$time"
         set_touched back
     fi
@@ -87,5 +91,12 @@ guard_trial() {
         sleep 5
         echo b >&3
     ) &
-    mkdir -p /sysroot/run/chatimg && echo $! >/sysroot/run/chatimg/guard.pid
+    run=/sysroot/run
+    mkdir -p $run/chatimg && echo $! >$run/chatimg/guard.pid
+    # The gate judges even if nothing else of the image's trial works; and where ports cannot be closed, nobody may write.
+    : >$run/chatimg/trial
+    for unit in chatimg-trial nftables; do
+        mkdir -p "$run/systemd/system/$unit.service.d"
+        printf '[Unit]\nFailureAction=reboot-force\n' >"$run/systemd/system/$unit.service.d/chatimg-trial.conf"
+    done
 }

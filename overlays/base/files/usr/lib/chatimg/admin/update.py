@@ -4,11 +4,13 @@ The folder has root.img, update.json and update.json.minisig.
 """
 
 import argparse
+import contextlib
+import os
 import sys
 import time
 from pathlib import Path
 
-from chatimg_box import durable, text
+from chatimg_box import durable, system, text
 from chatimg_box.system import Trouble
 from chatimg_update import bootstate, history, receive, switch, told, verify, write
 from chatimg_update.place import Box, refuse_if_busy, see_it_through
@@ -55,6 +57,9 @@ def run(args: argparse.Namespace) -> int:
             raise Trouble("no switch is planned")
         print("the planned switch is off; the image stays in the other slot until the next update")
         return 0
+    if args.at and not args.unattended:
+        print("error: at that time nobody may be there to confirm the image: add --unattended", file=sys.stderr)
+        return 2
     see_it_through()
     with box.only_one():
         return take(box, args)
@@ -86,9 +91,11 @@ def begin(box: Box, job: switch.Job) -> int:
     """Also of `rollback`."""
     print("services stop; the state is copied", flush=True)
     switch.perform(box, job)
-    print(f"restarting into the image {job.to}", flush=True)
-    if job.guard == "login":
-        print("confirm it within 10 minutes after it is up, or the box comes back: sudo chatimg-admin update confirm", flush=True)
+    # Who listened may be gone; the services stand still, so the restart comes.
+    with contextlib.suppress(OSError):
+        print(f"restarting into the image {job.to}", flush=True)
+        if job.guard == "login":
+            print("confirm it within 10 minutes after it is up, or the box comes back: sudo chatimg-admin update confirm", flush=True)
     switch.restart(box)
     return 0
 
@@ -118,8 +125,22 @@ def shower() -> write.Show:
     return show
 
 
+def from_outside() -> bool:
+    """Whether sshd is among the processes that led here."""
+    pid = os.getppid()
+    while pid > 1:
+        # NAME may have spaces and parentheses in it: proc_pid_stat(5).
+        name, _, rest = system.read(f"/proc/{pid}/stat").partition(" (")[2].rpartition(") ")
+        if name.startswith("sshd"):
+            return True
+        pid = int(rest.split()[1]) if rest else 0
+    return False
+
+
 def confirm(box: Box) -> int:
     """Says that the administrator still gets in, and waits for the verdict."""
+    if not from_outside():
+        raise Trouble("this shows nobody gets in from outside; confirm it in an ssh login to the box")
     if not box.trial.exists():
         last = (history.events(box) or [{}])[-1]
         if last.get("event") in ("committed", "rolled-back") and last.get("to") == box.id:

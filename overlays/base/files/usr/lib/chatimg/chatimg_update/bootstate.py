@@ -5,6 +5,7 @@ is one write of the whole state to each copy, partition 3 first, each flushed be
 in one sector, so that a power cut leaves the old copy or the new one.
 """
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -86,8 +87,10 @@ def read(box: Box) -> dict[str, str]:
     return best(look(box))
 
 
-def change(box: Box, values: Mapping[str, str]) -> list[str]:
-    """Changes the state in every copy. Gives back which could not be written; that none could be is trouble."""
+def change(box: Box, values: Mapping[str, str], strict: bool = False) -> list[str]:
+    """Changes the state in every copy. Gives back which could not be written; that none could be is trouble.
+
+    `strict`: so it is, and nothing else is written, if no partition 3 takes it: the initrd would not know of it."""
     box.prepare()
     with lock(box.run / "boot-state.lock"):
         copies = look(box)
@@ -95,11 +98,16 @@ def change(box: Box, values: Mapping[str, str]) -> list[str]:
         state |= values
         state["gen"] = str(int(state["gen"]) + 1)
         block = encode(state)
-        failed = [trouble for one in copies if (trouble := put(one, block))]
+        failed = [trouble for one in copies if not one.esp and (trouble := put(one, block))]
+        if strict and len(failed) == sum(not one.esp for one in copies):
+            raise Trouble("no copy of the boot state that the initrd reads can be written: " + "; ".join(failed))
+        failed += [trouble for one in copies if one.esp and (trouble := put(one, block))]
     if len(failed) == len(copies):
         raise Trouble("no copy of the boot state can be written: " + "; ".join(failed))
     for trouble in failed:
-        print(f"warning: a copy of the boot state was not written: {trouble}", flush=True)
+        # Who listened may be gone.
+        with contextlib.suppress(OSError):
+            print(f"warning: a copy of the boot state was not written: {trouble}", flush=True)
     return failed
 
 

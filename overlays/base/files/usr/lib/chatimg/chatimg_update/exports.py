@@ -28,7 +28,7 @@ def run(box: Box, since: int) -> list[Path]:
                 os.fsync(written.fileno())
         except (OSError, Trouble) as error:
             file.unlink(missing_ok=True)
-            raise Trouble(f"what came since then cannot be saved: {error}") from error
+            raise Trouble(f"what came since then cannot be saved: {error}; --no-export goes back without it") from error
         found.append(file)
     durable.sync(folder)
     return found

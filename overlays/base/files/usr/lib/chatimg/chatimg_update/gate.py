@@ -89,6 +89,8 @@ class Gate:
         self.after(lambda: self.note("committed", []))
         self.after(lambda: settle.committed(self.box, self.current, now))
         self.after(lambda: bootstate.tell_failed(failed))
+        # Now the image's GRUB may come to both disks.
+        self.after(lambda: self.box.command("systemctl", "--no-block", "restart", "chatimg-mirror.service"))
         print(f"the image {self.box.id} has proved itself", flush=True)
         return []
 

@@ -22,6 +22,7 @@ def committed(box: Box, current: Mapping[str, str], down_until: float | None = N
         about["down"] = max(1, round(down_until - int(since)))
     event = "rolled-back" if current.get("kind") == "rollback" else "committed"
     history.add(box, event, **about)
+    remove_file(box.kept / "reserve")
     remove_file(box.kept / "switch")
     state = bootstate.read(box)
     snapshot.prune(box, {state.get("a", ""), state.get("b", "")}, {current.get("snapshot", "")})
@@ -44,25 +45,40 @@ def why(box: Box, current: Mapping[str, str], state: Mapping[str, str]) -> str:
 
 def failed(box: Box, current: Mapping[str, str], state: Mapping[str, str]) -> None:
     """The box is back."""
+    # What the failed image has left may fill the disk. First that, and what fails after it is told and nothing more: else
+    # the box would never be done with this switch.
+    remove_file(box.kept / "reserve")
+    snapshot.sweep(box, set())
     reason, to, kind = why(box, current, state), current.get("to", ""), WORD.get(current.get("kind", ""), "update")
     if state.get("try") or state.get("next"):
         bootstate.change(box, bootstate.SETTLED)
     time = current.get("time", "")
-    boots = journal.boots_since(int(time)) if time.isdecimal() else []
-    kept = list((box.kept / "failed").glob(f"*-{to}.log"))
-    if not any(path.stat().st_mtime >= int(time or 0) for path in kept) and boots:
-        journal.keep(box, to, b"\n".join(journal.said(f"--boot={one}") for one in boots))
     data = "its data are those from before" if current.get("touched") == "back" else "its data were not touched"
-    system.tell(
-        f"the {kind} to {to} failed; the box runs {box.id} again",
-        f"Why: {reason}.\nThe box has gone back by itself, and {data}.\nWhat to do: see /state/.chatimg/failed for the journal of "
-        f"the image that failed, and `sudo chatimg-admin history`; mend the image, and begin the {kind} anew.",
-        key=f"update/failed/{time}",
-        level="critical",
-    )
-    history.add(box, "failed", reason=reason, switch=time, to=to, kind=current.get("kind"), **{"from": box.id})
+    about = {"reason": reason, "switch": time, "to": to, "kind": current.get("kind"), "from": box.id}
+    for step in (
+        lambda: history.add(box, "failed", **about),
+        lambda: keep_journal(box, to, int(time) if time.isdecimal() else 0),
+        lambda: system.tell(
+            f"the {kind} to {to} failed; the box runs {box.id} again",
+            f"Why: {reason}.\nThe box has gone back by itself, and {data}.\nWhat to do: see /state/.chatimg/failed for the "
+            f"journal of the image that failed, and `sudo chatimg-admin history`; mend the image, and begin the {kind} anew.",
+            key=f"update/failed/{time}",
+            level="critical",
+        ),
+    ):
+        try:
+            step()
+        except (OSError, system.Trouble) as error:
+            print(f"error: {error}", flush=True)
     remove_file(box.kept / "switch")
-    snapshot.sweep(box, set())
+
+
+def keep_journal(box: Box, image: str, since: int) -> None:
+    """That of an image which could not keep its own."""
+    boots = journal.boots_since(since) if since else []
+    kept = list((box.kept / "failed").glob(f"*-{image}.log"))
+    if boots and not any(path.stat().st_mtime >= since for path in kept):
+        journal.keep(box, image, b"\n".join(journal.said(f"--boot={one}") for one in boots))
 
 
 def settle(box: Box) -> str:
@@ -74,7 +90,7 @@ def settle(box: Box) -> str:
     if good and current.get("to") == box.id:
         committed(box, current)
         return f"the image {box.id} has proved itself"
-    if good and current.get("touched") == "yes":
+    if good and current.get("touched") in ("yes", "returning"):
         # The initrd puts the state back before it says `back`.
         raise system.Trouble("the state was not put back: restart the box")
     if good:

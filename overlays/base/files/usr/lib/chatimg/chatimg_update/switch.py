@@ -4,7 +4,9 @@ What is under way stands in /state/.chatimg/switch, lines `name=value`, which th
 """
 
 import contextlib
+import os
 import re
+import signal
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,6 +21,7 @@ from .verify import cannot_read, formats
 
 UNIT = "chatimg-switch"
 FARTHEST = 30 * 86400
+RESERVE = 16 << 20
 SOONEST = 10
 
 
@@ -60,35 +63,63 @@ def perform(box: Box, job: Job) -> None:
     size = snapshot.check_room(box, 2 if job.restore else 1)
     restore = snapshot.to_restore(box, job.restore) if job.restore else ""
     services = snapshot.Services(box)
-    written = False
+    written, handlers = False, {}
     try:
         services.stop()
+        reserve(box)
         name = snapshot.take(box, f"{job.kind} to {job.to}", size)
         values = {"from": box.id, "snapshot": name, "touched": "no", "time": name.partition("-")[0]}
         values |= {"to": job.to, "restore": restore, "guard": job.guard, "kind": job.kind}
+        # From here on the restart comes, or everything is as before: nothing may end the program in between.
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTERM, signal.SIGINT)}
         written = True
         write(box, values | {"down-since": services.since})
         begin_trial(box, job)
     except BaseException:
         if written:
             remove_file(box.kept / "switch")
+        remove_file(box.kept / "reserve")
         services.start()
         snapshot.sweep(box, set())
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         raise
     # There is no way back from here, so nothing may fail.
     with contextlib.suppress(OSError):
         history.add(box, "switched", switch=values["time"], to=job.to, kind=job.kind, **{"from": box.id})
 
 
+def reserve(box: Box) -> None:
+    """Space for the way back, should the new image fill the disk: the initrd frees it before it puts the state back."""
+    path = box.kept / "reserve"
+    try:
+        with open(path, "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, RESERVE)
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise Trouble(f"no space is left for the way back: {error.strerror}") from error
+
+
 def begin_trial(box: Box, job: Job) -> None:
     """The one write that makes the next start a trial."""
     wanted = {job.slot: job.to, "try": job.slot, "left": "3", "next": ""}
     try:
-        bootstate.change(box, wanted)
-    except Trouble:
-        # A write that failed may have come through all the same, and then there is no way back.
-        if {name: bootstate.read(box).get(name) for name in wanted} != wanted:
+        bootstate.change(box, wanted, strict=True)
+    except (Trouble, OSError) as error:
+        # A write that failed may have come through all the same: taken back, or, if that cannot be, gone through with.
+        with contextlib.suppress(Trouble, OSError):
+            if begun(box, wanted):
+                bootstate.change(box, bootstate.SETTLED)
+        if not begun(box, wanted):
             raise
+        with contextlib.suppress(OSError):
+            print(f"warning: {error}", flush=True)
+
+
+def begun(box: Box, wanted: Mapping[str, str]) -> bool:
+    state = bootstate.read(box)
+    return {name: state.get(name) for name in wanted} == wanted
 
 
 def restart(box: Box) -> None:

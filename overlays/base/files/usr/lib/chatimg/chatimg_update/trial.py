@@ -34,6 +34,7 @@ def begin(box: Box) -> bool:
     """Whether the image is on trial."""
     box.prepare()
     if not bootstate.on_trial(box, bootstate.read(box)):
+        box.trial.unlink(missing_ok=True)  # The initrd's.
         return False
     folder = box.run / "nftables"
     folder.mkdir(mode=0o755, exist_ok=True)
