@@ -150,6 +150,7 @@ fn send(
         }
         std::thread::sleep(PAUSE);
     }
+    sent.longest = sent.longest.max(last.elapsed());
     sent
 }
 

@@ -15,6 +15,9 @@ use super::record::{Log, What};
 use crate::image::layout::{SECTOR, Span};
 
 const CHUNK: usize = 1 << 20;
+/// So many flushes after a write to what starts the box are cuts to be started, whatever they change: then the initrd puts
+/// data back, or services are stopped and the snapshot is taken.
+const NEAR: usize = 6;
 
 /// A moment at which the power goes, and what of the unflushed writes has reached the disks by then.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +63,7 @@ pub(super) struct Places {
 /// All that was found in a log.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// In order: one for each state that occurs, and the random ones.
+    /// In order: one for each state that occurs, those near a write to what starts the box, and the random ones.
     pub(super) cuts: Vec<Cut>,
     pub(super) writes: usize,
     pub(super) flushes: usize,
@@ -84,6 +87,7 @@ pub(super) fn find(
     let mut found = Found { cuts: Vec::new(), writes: 0, flushes: 0, states: 0 };
     let mut seen = BTreeSet::new();
     let mut pending: Vec<Vec<usize>> = vec![Vec::new(); before.len()];
+    let mut near = NEAR;
     for (number, entry) in log.entries.iter().enumerate() {
         let at = number + 1;
         let mut looks = Vec::new();
@@ -92,6 +96,7 @@ pub(super) fn find(
                 found.writes += 1;
                 pending[entry.disk].push(number);
                 if places.boots(offset) {
+                    near = 0;
                     looks = vec![Kept::All, Kept::Pieces(vec![whole(log, number)])];
                 }
             }
@@ -115,6 +120,10 @@ pub(super) fn find(
             }
             Ok(())
         };
+        if entry.what == What::Flush && near < NEAR {
+            near += 1;
+            look(Kept::Nothing, true)?;
+        }
         looks.into_iter().try_for_each(|kept| look(kept, false))?;
         for _ in moments.iter().filter(|moment| **moment == at) {
             look(Kept::Pieces(some(log, &pending, &mut rng)), true)?;
@@ -424,5 +433,10 @@ mod tests {
         assert_eq!(slots, [[Some(0), None], [Some(0), Some(1)]]);
         let found = bench.find(20);
         assert_eq!(found.cuts.len(), 20 + found.states - 1, "one of them is torn: a third state");
+        bench.write(512, &[9; 512]);
+        (0..NEAR + 3).for_each(|_| bench.log.flush(0));
+        let cuts = bench.find(0).cuts;
+        let after = cuts.iter().filter(|cut| cut.at > 8 && cut.kept == Kept::Nothing).count();
+        assert_eq!(after, NEAR, "{cuts:?}");
     }
 }

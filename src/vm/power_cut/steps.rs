@@ -158,8 +158,9 @@ impl Run<'_> {
 
     /// Starts the machine, waits until it is done with what the cut interrupted. Gives back which image runs.
     fn whole_start(&mut self, step: &ReplayPowerCuts, ids: &[String]) -> Result<String, Stop> {
-        const ASK: &str = "sudo test ! -e /state/.chatimg/switch && systemctl is-system-running \
-            --wait >/dev/null; systemctl --failed --no-legend --plain; cat /proc/cmdline";
+        const ASK: &str = "if sudo test -e /state/.chatimg/switch; then echo a switch; exit; fi; \
+            systemctl is-system-running --wait >/dev/null; systemctl --failed --no-legend --plain; \
+            cat /proc/cmdline";
         self.power_on()?;
         let start = Instant::now();
         let id = self.until("a box that has come to rest", INTERVAL, |run| {
@@ -179,7 +180,14 @@ impl Run<'_> {
         if !ids.contains(&id) {
             return Err(Mismatch::new(ids.join(" or "), id).into());
         }
-        self.matrix_read(&step.read)?;
+        self.until("the message from before", INTERVAL, |run| match run.matrix_read(&step.read) {
+            Ok(()) => Ok(Look::Here(())),
+            // The server may not be up yet.
+            Err(Stop::Wrong(Mismatch { got, .. })) if start.elapsed() < SETTLE_LIMIT => {
+                Ok(Look::NotYet(got))
+            }
+            Err(stop) => Err(stop),
+        })?;
         self.machine = None;
         Ok(id)
     }
