@@ -75,6 +75,7 @@ pub fn compose(inputs: &Inputs<'_>) -> Result<Tree, ApplianceError> {
         tree.overlay(&wheels::install(context, env, &lock.wheels)?)?;
     }
     interrupt::check().map_err(ComposeError::from)?;
+    finish::plain_modules(context, &mut tree)?;
     finish::finish(context, &mut tree)?;
     strip::strip(&mut tree);
     tree.clamp_times(lock.epoch);

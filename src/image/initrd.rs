@@ -1,13 +1,11 @@
 //! The initrd: busybox, a script, and just the kernel modules that lead to the root slot.
 //!
 //! Decisions are the scripts' (`initrd/*.sh`); this file only packs: `/init`, `/lib/chatimg/*.sh`, `/bin/busybox`,
-//! `/lib/modules/NAME.ko` (plain: busybox's insmod hands over bytes as they are) and
+//! `/lib/modules/NAME.ko` (busybox's insmod hands over bytes as they are, and the root has plain ones) and
 //! `/lib/modules/order`, one name a line; for a mirror, mdadm and its libraries. A zstd-compressed cpio ([`cpio`]).
 
 mod cpio;
 mod modules;
-
-use std::io::Read;
 
 use cpio::Cpio;
 use modules::Index;
@@ -27,7 +25,6 @@ const SCRIPTS: [(&str, &str); 5] = [
     ("state.sh", include_str!("initrd/state.sh")),
 ];
 const LEVEL: i32 = 19;
-const MODULE_MAX: u64 = 64 << 20;
 
 /// The kernel modules an initrd must find: watchdogs (Intel's, on older and newer chipsets, QEMU's, AMD's, the kernel's own),
 /// ways to a disk (SATA in both modes, NVMe, RAID and SAS controllers, virtio and other virtual ones, USB, SD cards and
@@ -150,7 +147,7 @@ impl Plan {
     /// Makes the initrd's bytes.
     ///
     /// # Errors
-    /// A file cannot be read, or a module cannot be decompressed.
+    /// A file cannot be read, or a module is none.
     pub fn build(&self, store: &Store) -> Result<Vec<u8>, ImageError> {
         let mut cpio = Cpio::new(u32::try_from(self.epoch).unwrap_or(0));
         for dir in [
@@ -181,7 +178,11 @@ impl Plan {
         let mut order = String::new();
         for (path, file) in &self.modules {
             let name = modules::name_of(path);
-            let module = plain_module(path, &store.read(file)?)?;
+            let module = store.read(file)?;
+            if !module.starts_with(b"\x7fELF") {
+                let why = format!("{path}: it is no ELF file");
+                return Err(ImageError::Format { what: "a kernel module", why });
+            }
             cpio.file(&format!("lib/modules/{name}.ko"), 0o644, &module);
             order.push_str(&name);
             order.push('\n');
@@ -206,27 +207,6 @@ fn read_text(store: &Store, tree: &Tree, path: &str) -> Result<String, ImageErro
         what: "a kernel module index",
         why: format!("/{path} is not UTF-8 text"),
     })
-}
-
-fn plain_module(path: &str, bytes: &[u8]) -> Result<Vec<u8>, ImageError> {
-    let decoder: Box<dyn Read> = match path.rsplit('.').next() {
-        Some("xz") => Box::new(liblzma::read::XzDecoder::new(bytes)),
-        Some("zst") => {
-            Box::new(zstd::Decoder::new(bytes).map_err(|error| bad_module(path, error))?)
-        }
-        Some("gz") => Box::new(flate2::read::GzDecoder::new(bytes)),
-        _ => Box::new(bytes),
-    };
-    let mut module = Vec::new();
-    decoder.take(MODULE_MAX).read_to_end(&mut module).map_err(|error| bad_module(path, error))?;
-    if !module.starts_with(b"\x7fELF") {
-        return Err(bad_module(path, "it is no ELF file"));
-    }
-    Ok(module)
-}
-
-fn bad_module(path: &str, why: impl std::fmt::Display) -> ImageError {
-    ImageError::Format { what: "a kernel module", why: format!("{path}: {why}") }
 }
 
 #[cfg(test)]

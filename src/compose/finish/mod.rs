@@ -12,6 +12,7 @@ mod pam;
 mod systemd;
 
 pub(super) use bytecode::{Source, compile};
+pub(super) use modules::plain as plain_modules;
 
 use std::io;
 use std::path::Path;
