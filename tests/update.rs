@@ -210,6 +210,34 @@ fn the_box_s_own_receiver_understands_all_of_it() {
     assert!(words.contains("which this box does not trust") && words.contains("help:"), "{words}");
 }
 
+/// The image that runs is still here, and has every byte of the new one, in other blocks.
+#[test]
+fn what_is_like_the_image_that_runs_takes_little() {
+    let world = World::new();
+    let old = [b"moved", &world.root[..600 * BLOCK - 5]].concat();
+    fs::write(world.path("box/running.img"), &old).unwrap();
+    let sent = |script| {
+        let output = world.on("plan", &["--image", "image", "--json"], script);
+        let json: Value = serde_json::from_str(&done(&output)).unwrap();
+        json["download"]["sent"].as_u64().unwrap()
+    };
+    let without = sent("box.py");
+    assert!(without > 500 * BLOCK as u64, "{without}");
+    let images = world.path("images").join(OLD);
+    fs::create_dir_all(&images).unwrap();
+    let manifest = fs::read_to_string(world.path("image/manifest.json")).unwrap();
+    fs::write(images.join("manifest.json"), manifest.replace(ID, OLD)).unwrap();
+    fs::write(images.join("root.img"), &old).unwrap();
+    let with = sent("box.py");
+    assert!(with < 10_000, "{with}");
+    done(&world.update(&["--stage"]));
+    assert!(fs::read(world.path("box/slot.img")).unwrap() == world.root);
+    // What is here is not what the box has: nothing is like it.
+    fs::write(world.path("box/slot.img"), b"").unwrap();
+    fs::write(images.join("root.img"), &world.root).unwrap();
+    assert_eq!(sent("box.py"), without);
+}
+
 #[test]
 fn nothing_happens_without_a_yes() {
     let world = World::new();

@@ -110,7 +110,9 @@ fn negotiated(
 ) -> Result<Offered, CommandError> {
     let key = args.key.read()?;
     let chunks = read(source, context)?;
-    let offer = Offer { description: &source.description, chunks: &chunks, key: &key, older: true };
+    let images = &context.images();
+    let description = &source.description;
+    let offer = Offer { description, chunks: &chunks, key: &key, older: true, images };
     Ok(Transfer::offer(remote, &offer, true)?.offered().clone())
 }
 
@@ -125,8 +127,9 @@ fn without_box(
         );
     };
     let mut preview = Preview::new(&Facts::read(&dir, own)?, to, true);
-    let old = read(&Source::open(&dir)?, context)?;
-    let offered = Offered::without_box(&preview.from, &old, &read(source, context)?);
+    let old = Source::open(&dir)?;
+    let offered = Offered::without_box(&old, &read(&old, context)?, &read(source, context)?);
+    let offered = offered.map_err(|error| format!("reading {}: {error}", dir.display()))?;
     preview.download = Some(download(&offered, source, context)?);
     Ok(preview)
 }

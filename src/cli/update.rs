@@ -58,7 +58,8 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let key = args.key.read()?;
     let chunks = read(&source, context)?;
     let description = &source.description;
-    let offer = Offer { description, chunks: &chunks, key: &key, older: args.older };
+    let images = &context.images();
+    let offer = Offer { description, chunks: &chunks, key: &key, older: args.older, images };
     // Having a box look at what it has takes it a while; nobody is asked, so it does so once.
     let asked = !args.yes && !args.stage;
     if asked && !context.ui.can_ask() {

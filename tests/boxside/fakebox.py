@@ -87,7 +87,7 @@ class FakeBox(unittest.TestCase):
     def make_disk(self, disk):
         for number, size in ((1, MIB), (2, 2 * MIB), (3, MIB), (4, self.SLOT), (5, self.SLOT), (6, MIB)):
             self.write(f"/sys/block/{disk}/{disk}{number}/partition", f"{number}\n")
-            self.write(f"/dev/{disk}{number}", bytes(size))
+            self.write(f"/dev/{disk}{number}", b"")
             os.truncate(self.box.at(f"/dev/{disk}{number}"), size)
 
     def make_array(self, number, name):

@@ -7,6 +7,7 @@ import os
 import random
 import struct
 import subprocess
+import tempfile
 import unittest
 from unittest import mock
 
@@ -36,6 +37,16 @@ def ext4(image):
 
 def compress(data, *options):
     return subprocess.run(["zstd", "-c", "-q", *options], input=data, capture_output=True, check=True).stdout
+
+
+def compress_like(data, shown):
+    with tempfile.NamedTemporaryFile() as file, tempfile.NamedTemporaryFile() as like:
+        file.write(data)
+        like.write(shown)
+        file.flush()
+        like.flush()
+        command = ["zstd", "-c", "-q", f"--patch-from={like.name}", file.name]
+        return subprocess.run(command, capture_output=True, check=True).stdout
 
 
 class Session:
@@ -138,7 +149,7 @@ class Client:
                 return
             part = data[at : at + 40_000]
             self.sent += len(part)
-            yield say("data", part)
+            yield say("data", part, **({} if number else {"like": [0, 0]}))
         yield say("end")
         if switch:
             yield say("switch", **switch)
@@ -225,6 +236,21 @@ class Updates(UpdateBox):
         self.done(client)
         self.assertEqual(len(client.numbers), 2)
 
+    def test_what_is_like_what_runs_takes_next_to_nothing(self):
+        old = ext4(noise(1, 100))
+        self.put(self.box.at("/dev/sda4"), 0, old)
+        # Every byte from block 20 on has moved, so these 80 blocks are gone.
+        client = Client(old[: 20 * BLOCK] + (bytes(9) + old[20 * BLOCK :])[: 80 * BLOCK])
+        part = [slice(20 * BLOCK, 80 * BLOCK), slice(80 * BLOCK, 100 * BLOCK)]
+        first, second = (compress_like(client.image[one], old[one]) for one in part)
+        self.assertLess(len(first) + len(second), 2 * BLOCK)
+        wire = say("data", first[:100], like=[0, 60]) + say("data", first[100:]) + say("data", second, like=[60, 20])
+        _, answers = Session(self.box).run(iter_after(client, wire + say("end")))
+        gone = b"".join(blocks.digest(old[at : at + BLOCK]) for at in range(20 * BLOCK, 100 * BLOCK, BLOCK))
+        self.assertEqual(answers[2][0]["gone"], blocks.digest(gone).hex())
+        self.assertEqual(answers[-1][0], {"ok": True, "received": len(first) + len(second)})
+        self.assertEqual(self.target(len(client.image)), client.image)
+
     def test_a_stream_may_have_the_window_of_chatimg_s_and_no_larger_one(self):
         for window, words in ((27, ""), (28, "no zstd stream")):
             taken = []
@@ -245,6 +271,11 @@ class Updates(UpdateBox):
         client = Client(noise(10, 50))
         code, answers = self.update(client, dry=True)
         self.assertEqual((code, len(client.numbers)), (0, 50))
+        slot, state, run = answers[2][0]["space"]
+        self.assertEqual(slot, {"place": "slot b", "needed": 50 * BLOCK, "free": 3 * MIB, "files": 0, "inodes": 0})
+        self.assertEqual((state["place"], run["place"]), ("/state", "/run"))
+        self.assertEqual((state["needed"], state["files"]), (snapshot.SPARE, snapshot.SPARE_FILES))
+        self.assertGreater(state["free"], 0)
         self.assertEqual((self.target(self.SLOT), self.state()["gen"]), (before, "1"))
         self.refused("wrong time", iter_after(Client(noise(10, 50)), say("end"), dry=True))
         self.assertEqual(self.state()["gen"], "1")
@@ -326,6 +357,8 @@ def iter_after(client, wire, count=3, **how):
 class Hostile(UpdateBox):
     """What is not as it should be is refused, and nothing is changed that need not be."""
 
+    LIKE = ([0, 421], [420, 1], [0, 9000], [-1, 2], [0], [0, 0, 0], [True, 1], [0.0, 1], "", {}, None)
+
     def fresh(self):
         return Client(noise(20, 60))
 
@@ -396,19 +429,27 @@ class Hostile(UpdateBox):
         bomb = compress(bytes(1 << 30))
         self.assertLess(len(bomb), 200_000)
         end = say("end")
+
+        def data(payload):
+            return say("data", payload, like=[0, 0])
+
         for wire, words in [
-            (say("data", bomb) + end, "another one|more data"),
-            (say("data", compress(good + bytes(BLOCK))) + end, "more data"),
-            (say("data", compress(good + b"x")) + end, "more data"),
-            (say("data", compress(good[:-BLOCK])) + end, "1 blocks did not come"),
-            (say("data", compress(good[:-1])) + end, "1 blocks did not come"),
-            (say("data", compress(good)[:-9]) + end, "no zstd stream|did not come"),
-            (say("data", compress(good[BLOCK:] + good[:BLOCK])) + end, "another one"),
-            (say("data", b"nonsense" * 100) + end, "no zstd stream"),
+            (say("data", compress(good)), "without what they are like"),
+            (data(compress(good)[:-9]) + data(compress(good)), "no zstd stream"),
+            # Of what runs 420 blocks are gone.
+            *((say("data", b"x", like=like), "blocks that there are not") for like in self.LIKE),
+            (data(bomb) + end, "another one|more data"),
+            (data(compress(good + bytes(BLOCK))) + end, "more data"),
+            (data(compress(good + b"x")) + end, "more data"),
+            (data(compress(good[:-BLOCK])) + end, "1 blocks did not come"),
+            (data(compress(good[:-1])) + end, "1 blocks did not come"),
+            (data(compress(good)[:-9]) + end, "no zstd stream|did not come"),
+            (data(compress(good[BLOCK:] + good[:BLOCK])) + end, "another one"),
+            (data(b"nonsense" * 100) + end, "no zstd stream"),
             (end, "60 blocks did not come"),
             (b'{"op":"data","payload":1048577}\n', "cannot be"),
             # Frames that say nothing, without end.
-            (say("data", (b"\x50\x2a\x4d\x18" + struct.pack("<I", 1 << 19) + bytes(1 << 19))) * 5, "more data"),
+            (data(b"\x50\x2a\x4d\x18" + struct.pack("<I", 1 << 19) + bytes(1 << 19)) * 5, "more data"),
         ]:
             self.put(self.box.at("/dev/sda5"), 0, bytes(self.SLOT))
             self.refused(words, iter_after(self.fresh(), wire))

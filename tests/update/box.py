@@ -172,6 +172,13 @@ class Receiver:
             return 1
         return 0
 
+    def unpack(self, like, stream):
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(like)
+            file.flush()
+            command = ["zstd", "-d", "-q", "-c"] + ([f"--patch-from={file.name}"] if like else [])
+            return subprocess.run(command, input=stream, capture_output=True, check=True).stdout
+
     def update(self):
         box = self.box
         hello, data = self.receive("hello")
@@ -214,22 +221,29 @@ class Receiver:
                     missing.append(one)
                 at += 1
         assert at * 16 == len(hashes)
-        self.send({"ok": True}, bytes(bits))
+        kept = {one for piece in wanted for one in piece}
+        gone = [block for block in blocks(box.folder / "running.img") if digest(block) not in kept]
+        self.send({"ok": True, "gone": digest(b"".join(map(digest, gone))).hex()}, bytes(bits))
         if hello["dry-run"]:
             return
-        stream, count = b"", 0
+        streams, count = [], 0
         while True:
             message, data = self.receive("data", "end")
             if message["op"] == "end":
                 break
             assert len(data) <= 1 << 20
-            stream, count = stream + data, count + 1
+            if "like" in message:
+                first, many = message["like"]
+                assert 0 <= first <= first + many <= len(gone) and many <= 8192
+                streams.append([b"".join(gone[first : first + many]), b""])
+            streams[-1][1] += data
+            count += 1
             if count == box.state.get("cut"):
                 del box.state["cut"]
                 box.save()
                 print("Connection reset by peer", file=sys.stderr)
                 sys.exit(255)
-        plain = subprocess.run(["zstd", "-d", "-q"], input=stream, capture_output=True, check=True).stdout
+        plain = b"".join(self.unpack(*stream) for stream in streams)
         assert len(plain) == len(missing) * BLOCK
         for number, name in enumerate(missing):
             here[name] = plain[number * BLOCK : (number + 1) * BLOCK]
@@ -239,7 +253,7 @@ class Receiver:
         if hashlib.sha256(image).hexdigest() != new["root"]["sha256"]:
             raise Wrong("the root image has another digest than its description says")
         (box.folder / "slot.img").write_bytes(image)
-        self.send({"ok": True, "received": len(stream)})
+        self.send({"ok": True, "received": sum(len(stream) for _, stream in streams)})
         switch, _ = self.receive("switch")
         (box.folder / "switch.json").write_text(json.dumps(switch))
         if switch["at"]:

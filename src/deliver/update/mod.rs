@@ -5,14 +5,18 @@
 //! chunks        what root.img is made of: blocks, and pieces of blocks
 //! remote        the way to the box: ssh, and what comes of a command there
 //! session       messages to and from the box's receiver
-//! transfer      what the box lacks, compressed, until it has written and read back all of it
+//! alike         what of the image that runs is like what is lacking
+//! pack          what is lacking, compressed
+//! transfer      what the box lacks, until it has written and read back all of it
 //! switch        the restart into the image, and the wait for the box's verdict
 //! ```
 //!
 //! Nothing here decides whether an image is good: the box does, and says so in its history.
 
+mod alike;
 pub mod chunks;
 mod error;
+mod pack;
 pub mod remote;
 mod session;
 mod source;

@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use zstd::zstd_safe::CParameter;
 
+use super::alike::{Like, Old};
 use super::chunks::{BLOCK, Chunks, Hash, hash};
+use super::pack::{Counter, Job, Sink};
 use super::remote::{Remote, RemoteError};
 use super::session::Session;
 use super::wire::Message;
@@ -19,16 +20,6 @@ use crate::minisign::SecretKey;
 const PROTOCOL: u32 = 1;
 /// Bytes of one `data` message.
 const DATA: usize = 1 << 20;
-/// Compression; see `docs/architecture.md`, "What was tried".
-const LEVEL: i32 = 6;
-/// Blocks far apart are alike, as in two versions of a library. `zstd -d` needs no option up to 27.
-const WINDOW: u32 = 27;
-const THREADS: u32 = 2;
-/// Bytes that one thread compresses at a time; zstd's own choice for such a window would be 512 MiB.
-const JOB: u32 = 32 << 20;
-/// Blocks read at once.
-const READ: usize = 256;
-
 /// How long the box may be silent: it reads whole disks, and writes them.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How long it may take to log in, and the user to answer ssh's questions.
@@ -45,6 +36,8 @@ pub struct Offer<'a> {
     pub key: &'a SecretKey,
     /// Whether the image may be older than the one that runs.
     pub older: bool,
+    /// Where images are kept: what is like the one that runs takes little to send, if that one is still there.
+    pub images: &'a Path,
 }
 
 /// An image that the box takes, and what it lacks of it.
@@ -55,7 +48,7 @@ pub struct Transfer<'a> {
 }
 
 /// What the box says to an offer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Offered {
     /// The image that runs.
     pub running: String,
@@ -65,6 +58,8 @@ pub struct Offered {
     pub warning: Option<String>,
     /// Numbers of the blocks that it lacks, in order.
     pub lacking: Vec<usize>,
+    /// The image that runs, if it is here, too.
+    pub old: Option<Old>,
 }
 
 /// What was sent.
@@ -81,6 +76,10 @@ impl Offered {
     pub fn size(&self) -> u64 {
         (self.lacking.len() * BLOCK) as u64
     }
+
+    fn job<'a>(&'a self, root: &'a File) -> Job<'a> {
+        Job { root, lacking: &self.lacking, old: self.old.as_ref() }
+    }
 }
 
 impl<'a> Transfer<'a> {
@@ -93,7 +92,7 @@ impl<'a> Transfer<'a> {
         offer: &Offer<'_>,
         dry_run: bool,
     ) -> Result<Self, UpdateError> {
-        let Offer { description, chunks, key, older } = offer;
+        let Offer { description, chunks, key, older, images } = offer;
         let bits = chunks.blocks.len().div_ceil(8) as u64;
         let mut session = Session::start(remote, bits)?;
         let (bytes, signature) = description.signed(key)?;
@@ -108,9 +107,13 @@ impl<'a> Transfer<'a> {
             text.ok_or_else(|| session.strange(format!("an answer without \"{key}\"")))
         };
         let (running, slot, warning) = (text("running")?, text("slot")?, text("warning").ok());
-        let lacking = lacking(&mut session, chunks)?;
+        let (lacking, gone) = lacking(&mut session, chunks)?;
+        // What is not here, or is not what the box has, is not shown.
+        let is_id = running.len() == 16 && running.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let old = is_id.then(|| Old::open(&images.join(&running), chunks).ok()).flatten();
+        let old = old.filter(|old| Some(hex(old.hash)) == gone);
         let id = description.id.clone();
-        Ok(Self { session, id, offered: Offered { running, slot, warning, lacking } })
+        Ok(Self { session, id, offered: Offered { running, slot, warning, lacking, old } })
     }
 
     /// What the box said.
@@ -125,10 +128,10 @@ impl<'a> Transfer<'a> {
     pub fn send(&mut self, image: &Source, events: &dyn Fn(Event)) -> Result<Sent, UpdateError> {
         let total = self.offered.size();
         let progress = |done| events(Event::Sending { done, total });
-        let sink = DataWriter { session: &mut self.session, buffer: Vec::new() };
-        let sink = compress(image.root(), &self.offered.lacking, sink, &progress);
+        let mut sink = DataWriter { session: &mut self.session, buffer: Vec::new(), begun: None };
+        let packed = self.offered.job(image.root()).pack(&mut sink, &progress);
         // A session's own error went through the writer; any other is of the image's file.
-        sink.and_then(DataWriter::finish).map_err(|error| {
+        packed.and_then(|()| sink.finish()).map_err(|error| {
             match error.downcast::<RemoteError>() {
                 Ok(error) => error.into(),
                 Err(source) => UpdateError::Read { path: image.path().to_owned(), source },
@@ -154,8 +157,12 @@ impl<'a> Transfer<'a> {
     }
 }
 
-/// Asks in two steps: for pieces, then for the blocks of those that are lacking.
-fn lacking(session: &mut Session<'_>, chunks: &Chunks) -> Result<Vec<usize>, UpdateError> {
+/// Asks in two steps: for pieces, then for the blocks of those that are lacking. The box also says which of its own are gone:
+/// their hashes' hash.
+fn lacking(
+    session: &mut Session<'_>,
+    chunks: &Chunks,
+) -> Result<(Vec<usize>, Option<String>), UpdateError> {
     let pieces: Vec<u8> = chunks
         .pieces
         .iter()
@@ -166,24 +173,30 @@ fn lacking(session: &mut Session<'_>, chunks: &Chunks) -> Result<Vec<usize>, Upd
         })
         .collect();
     session.send(json!({"op": "pieces"}), &pieces)?;
-    let wanted = bits(session, "reading its slots", chunks.pieces.len())?;
+    let (_, wanted) = bits(session, "reading its slots", chunks.pieces.len())?;
     let blocks: Vec<usize> =
         wanted.into_iter().flat_map(|index| chunks.pieces[index].blocks()).collect();
     let hashes: Vec<u8> = blocks.iter().flat_map(|block| chunks.blocks[*block]).collect();
     session.send(json!({"op": "blocks"}), &hashes)?;
-    let wanted = bits(session, "comparing blocks", blocks.len())?;
-    Ok(wanted.into_iter().map(|index| blocks[index]).collect())
+    let (head, wanted) = bits(session, "comparing blocks", blocks.len())?;
+    let gone = head.get("gone").and_then(Value::as_str).map(str::to_owned);
+    Ok((wanted.into_iter().map(|index| blocks[index]).collect(), gone))
 }
 
-/// The numbers of the bits that are set in an answer of exactly `count` bits.
+fn hex(hash: Hash) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An answer of exactly `count` bits, and the numbers of those that are set.
 fn bits(
     session: &mut Session<'_>,
     doing: &'static str,
     count: usize,
-) -> Result<Vec<usize>, UpdateError> {
-    let payload = session.answer(doing, PATIENCE)?.payload;
+) -> Result<(Value, Vec<usize>), UpdateError> {
+    let Message { head, payload } = session.answer(doing, PATIENCE)?;
     let set = set_bits(&payload, count);
-    Ok(set.ok_or_else(|| session.strange(format!("{} bytes for {count} bits", payload.len())))?)
+    let wrong = || session.strange(format!("{} bytes for {count} bits", payload.len()));
+    Ok((head, set.ok_or_else(wrong)?))
 }
 
 fn set_bits(bytes: &[u8], count: usize) -> Option<Vec<usize>> {
@@ -194,51 +207,39 @@ fn set_bits(bytes: &[u8], count: usize) -> Option<Vec<usize>> {
     Some((0..count).filter(is_set).collect())
 }
 
-/// Writes the blocks of an image to `out` as one zstd stream. `progress` is told the bytes that are done.
-pub(super) fn compress<W: Write>(
-    root: &File,
-    blocks: &[usize],
-    out: W,
-    progress: &dyn Fn(u64),
-) -> io::Result<W> {
-    let mut encoder = zstd::Encoder::new(out, LEVEL)?;
-    encoder.set_parameter(CParameter::EnableLongDistanceMatching(true))?;
-    encoder.window_log(WINDOW)?;
-    encoder.set_parameter(CParameter::NbWorkers(THREADS))?;
-    encoder.set_parameter(CParameter::JobSize(JOB))?;
-    encoder.include_checksum(true)?;
-    let mut buffer = vec![0; READ * BLOCK];
-    let mut done = 0;
-    for run in blocks.chunk_by(|one, next| one + 1 == *next) {
-        for part in run.chunks(READ) {
-            let bytes = &mut buffer[..part.len() * BLOCK];
-            root.read_exact_at(bytes, (part[0] * BLOCK) as u64)?;
-            encoder.write_all(bytes)?;
-            done += bytes.len() as u64;
-            progress(done);
-        }
-    }
-    encoder.finish()
-}
-
-/// Cuts a stream into `data` messages.
+/// Cuts streams into `data` messages.
 struct DataWriter<'a, 'b> {
     session: &'a mut Session<'b>,
     buffer: Vec<u8>,
+    /// With the first message of a stream it is told what that is like.
+    begun: Option<Like>,
 }
 
 impl DataWriter<'_, '_> {
     fn message(&mut self, size: usize) -> io::Result<()> {
-        let sent = self.session.send(json!({"op": "data"}), &self.buffer[..size]);
+        let mut head = json!({"op": "data"});
+        if let Some(Like { first, count }) = self.begun.take() {
+            head["like"] = json!([first, count]);
+        }
+        let sent = self.session.send(head, &self.buffer[..size]);
         sent.map_err(io::Error::other)?;
         self.buffer.drain(..size);
         Ok(())
     }
 
-    fn finish(mut self) -> io::Result<()> {
+    /// Sends what is left of the stream.
+    fn finish(&mut self) -> io::Result<()> {
         while !self.buffer.is_empty() {
             self.message(self.buffer.len().min(DATA))?;
         }
+        Ok(())
+    }
+}
+
+impl Sink for DataWriter<'_, '_> {
+    fn begin(&mut self, like: Like) -> io::Result<()> {
+        self.finish()?;
+        self.begun = Some(like);
         Ok(())
     }
 }
@@ -257,30 +258,16 @@ impl Write for DataWriter<'_, '_> {
     }
 }
 
-/// Counts what would be sent.
-#[derive(Debug, Default)]
-pub(super) struct Counter(pub(super) u64);
-
-impl Write for Counter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 impl Offered {
-    /// What a box would lack that has just these blocks; for one that cannot be asked.
-    pub fn without_box(running: &str, have: &Chunks, image: &Chunks) -> Self {
-        let mut known: HashSet<Hash> = have.blocks.iter().copied().collect();
-        known.insert(hash(&[0; BLOCK]));
-        let blocks = image.blocks.iter().enumerate();
-        let lacking = blocks.filter(|(_, hash)| known.insert(**hash)).map(|(index, _)| index);
-        let lacking = lacking.collect();
-        Self { running: running.to_owned(), slot: String::new(), warning: None, lacking }
+    /// What a box would lack that runs just this image; for one that cannot be asked.
+    ///
+    /// # Errors
+    /// There are no more open files to be had.
+    pub fn without_box(running: &Source, have: &Chunks, image: &Chunks) -> io::Result<Self> {
+        let old = Old::new(running.root().try_clone()?, have, image);
+        let running = running.description.id.clone();
+        let (slot, warning, lacking) = (String::new(), None, lacking_of(have, image));
+        Ok(Self { running, slot, warning, lacking, old: Some(old) })
     }
 
     /// Bytes of what is lacking after compression, which takes as long as sending it would.
@@ -289,9 +276,19 @@ impl Offered {
     /// The image cannot be read.
     pub fn download(&self, root: &File, events: &dyn Fn(Event)) -> io::Result<u64> {
         let total = self.size();
+        let mut counter = Counter::default();
         let progress = |done| events(Event::Sending { done, total });
-        compress(root, &self.lacking, Counter::default(), &progress).map(|counter| counter.0)
+        self.job(root).pack(&mut counter, &progress)?;
+        Ok(counter.0)
     }
+}
+
+/// The blocks of an image that are not among others.
+fn lacking_of(have: &Chunks, image: &Chunks) -> Vec<usize> {
+    let mut known: HashSet<Hash> = have.blocks.iter().copied().collect();
+    known.insert(hash(&[0; BLOCK]));
+    let blocks = image.blocks.iter().enumerate();
+    blocks.filter(|(_, hash)| known.insert(**hash)).map(|(index, _)| index).collect()
 }
 
 #[cfg(test)]
@@ -313,25 +310,6 @@ mod tests {
             blocks: blocks.iter().map(|byte| hash(&[*byte; BLOCK])).collect(),
             pieces: Vec::new(),
         };
-        let offered = Offered::without_box("x", &chunks(&[1, 2]), &chunks(&[0, 2, 3, 1, 3, 4]));
-        assert_eq!((offered.lacking.as_slice(), offered.size()), (&[2, 5][..], 8192));
-    }
-
-    #[test]
-    fn blocks_are_sent_in_order_and_no_others() {
-        let mut file = tempfile::tempfile().expect("file");
-        let block = |number: usize| [u8::try_from(number % 251).expect("small"); BLOCK];
-        for number in 0..600 {
-            file.write_all(&block(number)).expect("write");
-        }
-        let wanted: Vec<usize> = [0, 2, 3].into_iter().chain(10..400).chain([599]).collect();
-        let told = std::cell::Cell::new(0);
-        let stream = compress(&file, &wanted, Vec::new(), &|done| told.set(done)).expect("works");
-        let plain = zstd::decode_all(stream.as_slice()).expect("a stream");
-        let expected: Vec<u8> = wanted.iter().flat_map(|number| block(*number)).collect();
-        assert!(plain == expected);
-        assert_eq!(told.get(), expected.len() as u64);
-        let nothing = compress(&file, &[], Vec::new(), &|_| ()).expect("works");
-        assert_eq!(zstd::decode_all(nothing.as_slice()).expect("a stream"), b"");
+        assert_eq!(lacking_of(&chunks(&[1, 2]), &chunks(&[0, 2, 3, 1, 3, 4])), [2, 5]);
     }
 }

@@ -68,6 +68,20 @@ def span(of: bytes, start: int, count: int) -> bytes:
     return bytes(of[start * HASH : (start + count) * HASH])
 
 
+def runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """First number and count of those that follow each other, at most as many as are read at once."""
+    first, count = 0, 0
+    for number in numbers:
+        if count and count < RUN and number == first + count:
+            count += 1
+            continue
+        if count:
+            yield first, count
+        first, count = number, 1
+    if count:
+        yield first, count
+
+
 class Bits(bytearray):
     """A bit for each thing, least significant first."""
 
@@ -98,6 +112,7 @@ class Plan:
     twice: list[tuple[int, int, int]] = field(default_factory=list)  # first block, count, and where the same piece is
     streamed: dict[bytes, int] = field(default_factory=dict)  # hash of a block that comes, and where it goes
     final: dict[bytes, int] = field(default_factory=dict)  # hash of a block that is in its place already
+    gone: list[int] = field(default_factory=list)  # blocks that run, and that the new image does not have
 
     def take_pieces(self, wire: bytes) -> Bits:
         """Which pieces are lacking. A piece that comes twice is lacking only once."""
@@ -139,10 +154,14 @@ class Plan:
             at += len(told)
         for start, count, first in self.twice:
             self.wanted[start * HASH : (start + count) * HASH] = span(self.wanted, first, count)
+        kept = set()
         for number in range(self.total):
             one = span(self.wanted, number, 1)
+            kept.add(one)
             if one == span(self.here.target, number, 1):
                 self.final.setdefault(one, number)
+        running = range(len(self.here.running) // HASH)
+        self.gone = [number for number in running if span(self.here.running, number, 1) not in kept]
         bits, index = Bits(len(wire) // HASH), 0
         for start, count, _ in self.lacking:
             for number in range(start, start + count):
@@ -152,6 +171,10 @@ class Plan:
                     bits.set(index)
                 index += 1
         return bits
+
+    def gone_digest(self) -> bytes:
+        """Who has the same image sees by it that these are the blocks it means."""
+        return digest(b"".join(span(self.here.running, number, 1) for number in self.gone))
 
     def copies(self) -> Iterator[tuple[int, str, int, int]]:
         """Blocks that are made from what is here: the first, where from (`zero`, `running`, `target`), its place there,

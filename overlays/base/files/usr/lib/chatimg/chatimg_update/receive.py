@@ -5,10 +5,11 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 
 from chatimg_box.system import Trouble
 
-from . import history, slots, switch, verify, write
+from . import history, slots, snapshot, switch, verify, write
 from .blocks import BLOCK, HASH, Plan
 from .place import Box, refuse_if_busy
 from .unpack import Unpacker
@@ -17,6 +18,7 @@ from .wire import HELP, Channel, Gone
 
 PART = 1 << 20
 PIECE = 18
+LIKE = 8192  # blocks that a stream may be made with
 PACE = 1.0
 
 
@@ -98,10 +100,18 @@ class Receiver:
     def blocks(self, message: dict) -> None:
         length = sum(count for _, count, _ in self.plan.lacking) * HASH
         wire = self.channel.payload(message, length, exactly=True)
-        self.channel.send({"ok": True}, bytes(self.plan.take_blocks(wire)))
+        bits = self.plan.take_blocks(wire)
+        answer = {"ok": True, "gone": self.plan.gone_digest().hex()}
+        self.channel.send(answer | ({"space": self.space()} if self.dry else {}), bytes(bits))
         # What is compressed badly becomes a little larger.
         self.most = len(self.plan.streamed) * BLOCK * 129 // 128 + PART
         self.next = {} if self.dry else {"data": self.data, "end": self.end}
+
+    def space(self) -> list[dict]:
+        """What the switch will need, and what is free."""
+        _, *rooms = snapshot.rooms(self.box)
+        slot = snapshot.Room(f"slot {self.to.name}", self.new.size, self.to.capacity)
+        return [asdict(one) for one in (slot, *rooms)]
 
     def fill(self) -> write.Filler:
         """The slot is touched from here on."""
@@ -114,9 +124,21 @@ class Receiver:
         self.received += len(part)
         if self.received > self.most:
             raise Refused("more data came than belong to the image", HELP)
+        if "like" in message:
+            self.begin(message["like"])
         if self.unpacker is None:
-            self.unpacker = Unpacker(self.fill().take)
+            raise Refused("data came without what they are like", HELP)
         self.unpacker.feed(part)
+
+    def begin(self, like: object) -> None:
+        """Another stream, made with some of the blocks that run."""
+        pair = isinstance(like, list) and len(like) == 2 and all(verify.whole(one) for one in like)
+        if not pair or like[1] > LIKE or sum(like) > len(self.plan.gone):
+            raise Refused("data are like blocks that there are not", HELP)
+        if self.unpacker:
+            self.unpacker.finish()
+            self.unpacker.close()
+        self.unpacker = Unpacker(self.fill().take, self.fill().like(*like))
 
     def end(self, _message: dict) -> None:
         if self.unpacker:

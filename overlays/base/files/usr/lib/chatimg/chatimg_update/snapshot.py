@@ -75,26 +75,47 @@ class Amount:
                     continue  # Services still run.
 
 
-def check_room(box: Box, copies: int = 1, room: Callable[[Path], os.statvfs_result] = os.statvfs) -> int:
-    """Refuses before anything stands still. How large a snapshot will be."""
+@dataclass(frozen=True)
+class Room:
+    """What a switch needs on a file system, and has there."""
+
+    place: str
+    needed: int  # bytes
+    free: int
+    files: int = 0  # that are made; 0: none worth counting
+    inodes: int = 0  # free for them
+
+
+def rooms(
+    box: Box, copies: int = 1, room: Callable[[Path], os.statvfs_result] = os.statvfs
+) -> tuple[Amount, Room, Room]:
+    """What goes back, and the room for it on the data partition and in /run."""
     amount = Amount()
     for path in rules(box).paths:
         if box.at(f"/state{path}").exists():
             amount.add(box.at(f"/state{path}"))
     data, run = room(box.at("/state")), room(box.at("/run"))
     amount.files *= copies
-    needed, free = SPARE + amount.rewritten + amount.files * PER_FILE, data.f_bavail * data.f_frsize
-    if free < needed:
+    needed, files = SPARE + amount.rewritten + amount.files * PER_FILE, amount.files + SPARE_FILES
+    state = Room("/state", needed, data.f_bavail * data.f_frsize, files, data.f_favail)
+    return amount, state, Room("/run", RUN_SPARE, run.f_bavail * run.f_frsize)
+
+
+def check_room(box: Box, copies: int = 1, room: Callable[[Path], os.statvfs_result] = os.statvfs) -> int:
+    """Refuses before anything stands still. How large a snapshot will be."""
+    amount, state, run = rooms(box, copies, room)
+    if state.free < state.needed:
         raise Trouble(
-            f"the data partition has {text.size(free)} free, and a snapshot of the state needs {text.size(needed)}; remove "
+            f"the data partition has {text.size(state.free)} free, and a snapshot of the state needs "
+            f"{text.size(state.needed)}; remove "
             "what is not needed (sudo du -xh --max-depth=3 /state | sort -h | tail), then try again"
         )
-    if data.f_favail < amount.files + SPARE_FILES:
+    if state.inodes < state.files:
         raise Trouble(
-            f"the data partition has room for {data.f_favail} more files, and a snapshot of the state needs "
-            f"{amount.files + SPARE_FILES}; remove what is not needed, then try again"
+            f"the data partition has room for {state.inodes} more files, and a snapshot of the state needs "
+            f"{state.files}; remove what is not needed, then try again"
         )
-    if run.f_bavail * run.f_frsize < RUN_SPARE:
+    if run.free < run.needed:
         raise Trouble(f"/run has less than {text.size(RUN_SPARE)} free; restart the box, then try again")
     return amount.total
 

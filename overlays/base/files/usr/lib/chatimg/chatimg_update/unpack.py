@@ -1,5 +1,6 @@
 """A zstd stream that comes in parts, taken apart by zstd itself. It may not become more than it should."""
 
+import contextlib
 import os
 import subprocess
 import threading
@@ -9,16 +10,25 @@ from chatimg_box.system import Trouble
 
 
 class Unpacker:
-    """`take` gets what comes out, in its own thread; what it raises ends everything."""
+    """`take` gets what comes out, in its own thread; what it raises ends everything. `like` is what the stream was made with."""
 
-    def __init__(self, take: Callable[[bytes], None]) -> None:
+    def __init__(self, take: Callable[[bytes], None], like: bytes = b"") -> None:
         self.take = take
         self.trouble: Exception | None = None
-        # The window of chatimg's own streams, and no more.
-        self.zstd = subprocess.Popen(
-            ["zstd", "--decompress", "--stdout", "--quiet", "--memory=128MB"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+        with contextlib.ExitStack() as stack:
+            # The window of chatimg's own streams, and no more.
+            command = ["zstd", "--decompress", "--stdout", "--quiet", "--memory=128MB"]
+            shown = []
+            if like:
+                file = stack.enter_context(os.fdopen(os.memfd_create("like"), "wb"))
+                file.write(like)
+                file.flush()
+                shown = [file.fileno()]
+                command.append(f"--patch-from=/dev/fd/{file.fileno()}")
+            self.zstd = subprocess.Popen(
+                command, pass_fds=shown, start_new_session=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
         self.thread = threading.Thread(target=self._drain, daemon=True)
         self.thread.start()
 

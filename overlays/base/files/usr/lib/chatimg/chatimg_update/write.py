@@ -9,7 +9,7 @@ from pathlib import Path
 from chatimg_box.system import Trouble
 
 from . import bootstate, slots
-from .blocks import BLOCK, Here, Plan, digest, hashes, image_size
+from .blocks import BLOCK, Here, Plan, digest, hashes, image_size, runs
 from .devices import CHUNK, Reader, Writer
 from .place import OTHER, Box
 from .slots import Slot
@@ -60,6 +60,12 @@ class Filler:
             self.writer.write(number * BLOCK, block)
             self.done += 1
         del self.rest[: count * BLOCK]
+
+    def like(self, first: int, count: int) -> bytes:
+        """Blocks that run, of those that the new image does not have."""
+        with Reader(self.running.device) as running:
+            wanted = runs(self.plan.gone[first : first + count])
+            return b"".join(bytes(running.read(start * BLOCK, length * BLOCK)) for start, length in wanted)
 
     def copy(self, show: Show) -> None:
         """Makes the other blocks from what is here."""
