@@ -301,12 +301,14 @@ fn what_would_change_is_told() {
     assert!(said.contains("  + nginx 1.26-3\n"), "{said}");
     assert!(said.contains("matrix-synapse 1.99.0 -> 1.163.2: needs the snapshot\n"), "{said}");
     assert!(said.contains("(1.13 MiB of 2.34 MiB before compression)"), "{said}");
-    assert!(said.contains("space: 9.77 KiB free"), "{said}");
+    let space = "space:\n  /state: 9.77 KiB needed, 4.88 KiB free; 7 files, room for 9: TOO LITTLE";
+    assert!(said.contains(space), "{said}");
     assert!(!world.path("box/slot.img").exists());
     let output = world.on_box("plan", &["--image", "image", "--json"]);
     let json: Value = serde_json::from_str(&done(&output)).unwrap();
     assert_eq!(json["going-back"], "needs-snapshot");
     assert_eq!(json["download"]["image"], 600 * BLOCK);
+    assert_eq!(json["space"][0]["free"], 5000);
     // Without the key all else is told.
     fs::remove_file(world.path("config/chatimg/owner.key")).unwrap();
     let output = world.on_box("plan", &["--image", "image"]);

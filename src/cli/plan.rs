@@ -9,7 +9,7 @@ use super::context::Context;
 use super::key::KeyOption;
 use super::remote::Way;
 use super::update::read;
-use crate::deliver::preview::{self, Download, Facts, Preview, REMOTE, Running};
+use crate::deliver::preview::{self, Download, Facts, Preview, REMOTE};
 use crate::deliver::update::{Event, Offer, Offered, Remote, Source, Transfer, UpdateError};
 use crate::ui::Transfers;
 
@@ -54,7 +54,7 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
         preview::lines(&preview).iter().for_each(|line| context.ui.say(line));
     }
     if args.host.is_none() && !args.json {
-        context.ui.note("what a box would be sent, and its free space: `chatimg plan HOST`");
+        context.ui.note("what a box would be sent, and the space it has: `chatimg plan HOST`");
     }
     Ok(())
 }
@@ -83,18 +83,20 @@ fn with_box(
     let id = id.ok_or_else(|| {
         format!("{} is no box of chatimg: its kernel was given no chatimg.id", remote.host)
     })?;
-    let told = Running::parse(&remote.ask(REMOTE, PATIENCE).map_err(UpdateError::from)?, id);
+    let told = Facts::told(&remote.ask(REMOTE, PATIENCE).map_err(UpdateError::from)?, id);
     let known = context.images().join(id);
     let by_manifest = known.join("manifest.json").is_file();
-    let from = if by_manifest { Facts::read(&known, own)? } else { told.facts };
+    let from = if by_manifest { Facts::read(&known, own)? } else { told };
     let mut preview = Preview::new(&from, to, by_manifest);
-    preview.free = told.free;
     if id == source.description.id {
         context.ui.note(format!("{} runs this image already", remote.host));
         return Ok(preview);
     }
     match negotiated(args, remote, source, context) {
-        Ok(offered) => preview.download = Some(download(&offered, source, context)?),
+        Ok(offered) => {
+            preview.download = Some(download(&offered, source, context)?);
+            preview.space = offered.space;
+        }
         // All else is worth saying nevertheless.
         Err(error) => context.ui.warn(format!("what would be sent is not known: {error}")),
     }

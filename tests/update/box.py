@@ -68,7 +68,7 @@ class Box:
         if command.startswith("sudo -n sh -c '\necho \"@image\"; cat /usr/lib/chatimg/image.json\n"):
             print('@image\n{"formats": {"matrix-synapse": ["1.99.0", "1.83"]}}\n@debs\n@wheels')
             print("/opt/synapse/lib/python3.13/site-packages/matrix_synapse-1.99.0.dist-info")
-            print("@links\n@files\n@free\n   Avail\n10000")
+            print("@links\n@files")
             return 0
         return self.say(127, f"sh: {command}: not found")
 
@@ -223,7 +223,10 @@ class Receiver:
         assert at * 16 == len(hashes)
         kept = {one for piece in wanted for one in piece}
         gone = [block for block in blocks(box.folder / "running.img") if digest(block) not in kept]
-        self.send({"ok": True, "gone": digest(b"".join(map(digest, gone))).hex()}, bytes(bits))
+        answer = {"ok": True, "gone": digest(b"".join(map(digest, gone))).hex()}
+        if hello["dry-run"]:
+            answer["space"] = [{"place": "/state", "needed": 10000, "free": 5000, "files": 7, "inodes": 9}]
+        self.send(answer, bytes(bits))
         if hello["dry-run"]:
             return
         streams, count = [], 0

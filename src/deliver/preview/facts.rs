@@ -64,24 +64,14 @@ struct Entry {
     sha256: Option<String>,
 }
 
-/// What a box is asked, by a shell, and [`Running::parse`] reads.
+/// What a box is asked, by a shell, and [`Facts::told`] reads.
 pub const REMOTE: &str = "sudo -n sh -c '
 echo \"@image\"; cat /usr/lib/chatimg/image.json
 echo \"@debs\"; dpkg-query -W -f \"\\${Package} \\${Version}\\\\n\"
 echo \"@wheels\"; ls -d /opt/*/lib/python3*/site-packages/*.dist-info 2>/dev/null
 echo \"@links\"; find /etc -type l -printf \"%p %l\\\\n\"
 echo \"@files\"; find /etc -type f ! -path /etc/hostname ! -path /etc/hosts -exec sha256sum {} +
-echo \"@free\"; df --output=avail -B1 /state
 true'";
-
-/// What a box tells of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Running {
-    /// The image.
-    pub facts: Facts,
-    /// Bytes that are free on the data partition.
-    pub free: Option<u64>,
-}
 
 impl Facts {
     /// By the manifest in an image's folder. `own`: further paths that are configuration, besides `/etc`.
@@ -150,11 +140,11 @@ fn enabled(path: &str) -> Option<&str> {
     wanted.then_some(unit)
 }
 
-impl Running {
+impl Facts {
     /// Reads what [`REMOTE`] prints. `id`: the image, as the kernel was told.
-    pub fn parse(text: &str, id: &str) -> Self {
-        let mut running = Self::default();
-        let (facts, mut section, mut image) = (&mut running.facts, "", String::new());
+    pub fn told(text: &str, id: &str) -> Self {
+        let mut facts = Self::default();
+        let (mut section, mut image) = ("", String::new());
         (facts.id, facts.folders) = (id.to_owned(), vec!["/etc/".to_owned()]);
         for line in text.lines() {
             let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
@@ -170,7 +160,6 @@ impl Running {
                 (None, "files") if is_configuration(rest.trim_start()) => {
                     facts.files.insert(rest.trim_start().to_owned(), first.to_owned());
                 }
-                (None, "free") => running.free = line.trim().parse().ok().or(running.free),
                 _ => {}
             }
         }
@@ -178,7 +167,7 @@ impl Running {
         let part = |key| image.get(key).cloned().unwrap_or_default();
         facts.formats = serde_json::from_value(part("formats")).unwrap_or_default();
         facts.ports = serde_json::from_value(part("ports")).ok();
-        running
+        facts
     }
 }
 
@@ -235,9 +224,9 @@ mod tests {
             /opt/synapse/lib/python3.13/site-packages/matrix_synapse-1.163.2.dist-info\n@links\n\
             /etc/localtime /usr/share/zoneinfo/localtime\n\
             /etc/systemd/system/multi-user.target.wants/nginx.service /usr/lib/x\n@files\n\
-            abc  /etc/motd\n@free\n      Avail\n1000000\n";
-        let Running { facts, free } = Running::parse(text, "x");
-        assert_eq!((facts.id.as_str(), free), ("x", Some(1_000_000)));
+            abc  /etc/motd\n";
+        let facts = Facts::told(text, "x");
+        assert_eq!(facts.id, "x");
         assert_eq!(facts.packages["matrix-synapse (synapse)"], "1.163.2");
         assert_eq!(facts.packages["nginx"], "1.26-3");
         assert_eq!(facts.files["/etc/motd"], "abc");

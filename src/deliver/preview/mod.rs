@@ -13,11 +13,13 @@ mod verdict;
 mod words;
 
 pub use changes::{Change, Changes, Kind};
-pub use facts::{Facts, REMOTE, Running};
+pub use facts::{Facts, REMOTE};
 pub use verdict::{Return, Verdict};
 pub use words::lines;
 
 use serde::Serialize;
+
+use super::update::Space;
 
 /// The whole of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -43,8 +45,8 @@ pub struct Preview {
     pub going_back: Return,
     /// What would be sent; `None`: nobody could tell.
     pub download: Option<Download>,
-    /// Of the box's data partition; `None` without a box.
-    pub free: Option<u64>,
+    /// What the switch needs on each file system; none without a box.
+    pub space: Vec<Space>,
 }
 
 /// What would be sent. Bytes.
@@ -76,7 +78,7 @@ impl Preview {
             formats,
             going_back,
             download: None,
-            free: None,
+            space: Vec::new(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use indicatif::HumanBytes;
 
-use super::{Change, Kind, Preview, Return, Verdict};
+use super::{Change, Kind, Preview, Return, Space, Verdict};
 
 /// Most lines of one kind; all of them are in the JSON.
 const MOST: usize = 40;
@@ -31,13 +31,25 @@ pub fn lines(preview: &Preview) -> Vec<String> {
             HumanBytes(download.image)
         ));
     }
-    if let Some(free) = preview.free {
-        lines.push(format!(
-            "space: {} free on the data partition, where the snapshot shares its blocks with the data",
-            HumanBytes(free)
-        ));
+    if !preview.space.is_empty() {
+        lines.push("space:".to_owned());
+        lines.extend(preview.space.iter().map(space_line));
     }
     lines
+}
+
+fn space_line(space: &Space) -> String {
+    let Space { place, needed, free, files, inodes } = space;
+    let counted = match files {
+        0 => String::new(),
+        files => format!("; {files} files, room for {inodes}"),
+    };
+    let verdict = if space.is_enough() { "" } else { ": TOO LITTLE, the box refuses the update" };
+    format!(
+        "  {place}: {} needed, {} free{counted}{verdict}",
+        HumanBytes(*needed),
+        HumanBytes(*free)
+    )
 }
 
 fn section(lines: &mut Vec<String>, what: &str, changes: &[Change]) {
@@ -116,13 +128,25 @@ mod tests {
         let version = |text: &str| (text.to_owned(), "1.100".to_owned());
         from.formats.insert("synapse".to_owned(), version("1.99"));
         to.formats.insert("synapse".to_owned(), version("1.163.2"));
-        let text = lines(&Preview::new(&from, &to, true)).join("\n");
+        let mut preview = Preview::new(&from, &to, true);
+        let space = |place: &str, files| Space {
+            place: place.to_owned(),
+            needed: 1 << 30,
+            free: 3 << 30,
+            files,
+            inodes: 5,
+        };
+        preview.space = vec![space("slot b", 0), space("/state", 5), space("/x", 6)];
+        let text = lines(&preview).join("\n");
         assert_eq!(
             text,
             "image a -> b\npackages: 1 changed\n  ~ nginx 1 -> 2\nconfiguration: no changes\n\
              open ports: no changes\nunits: 1 new\n  + x.timer\nformats:\n  \
              synapse 1.99 -> 1.163.2: needs the snapshot\n  going back: only with the data from before \
-             (chatimg rollback --with-data); messages since are exported"
+             (chatimg rollback --with-data); messages since are exported\n\
+             space:\n  slot b: 1.00 GiB needed, 3.00 GiB free\n  \
+             /state: 1.00 GiB needed, 3.00 GiB free; 5 files, room for 5\n  \
+             /x: 1.00 GiB needed, 3.00 GiB free; 6 files, room for 5: TOO LITTLE, the box refuses the update"
         );
     }
 }

@@ -28,7 +28,7 @@ pub use error::UpdateError;
 pub use remote::{Remote, RemoteError};
 pub use source::{Description, RootFile, Source};
 pub use switch::{Guard, History, Outcome, Record, Switch, switch, verdict};
-pub use transfer::{Offer, Offered, Sent, Transfer};
+pub use transfer::{Offer, Offered, Sent, Space, Transfer};
 
 /// What is being done. Both numbers are bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::alike::{Like, Old};
@@ -60,6 +61,30 @@ pub struct Offered {
     pub lacking: Vec<usize>,
     /// The image that runs, if it is here, too.
     pub old: Option<Old>,
+    /// What the switch needs on each file system; only a dry run asks for it.
+    pub space: Vec<Space>,
+}
+
+/// What a switch needs on a file system of the box, and what is free there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Space {
+    /// The file system: `/state`, `slot b`.
+    pub place: String,
+    /// Bytes.
+    pub needed: u64,
+    /// Bytes.
+    pub free: u64,
+    /// How many files are made; 0: they do not count.
+    pub files: u64,
+    /// Room for how many.
+    pub inodes: u64,
+}
+
+impl Space {
+    /// Whether there is as much as is needed.
+    pub fn is_enough(&self) -> bool {
+        self.needed <= self.free && (self.files == 0 || self.files <= self.inodes)
+    }
 }
 
 /// What was sent.
@@ -107,13 +132,17 @@ impl<'a> Transfer<'a> {
             text.ok_or_else(|| session.strange(format!("an answer without \"{key}\"")))
         };
         let (running, slot, warning) = (text("running")?, text("slot")?, text("warning").ok());
-        let (lacking, gone) = lacking(&mut session, chunks)?;
+        let (head, lacking) = lacking(&mut session, chunks)?;
+        let gone = head.get("gone").and_then(Value::as_str);
+        let space = head.get("space").cloned().and_then(|space| serde_json::from_value(space).ok());
+        let mut space: Vec<Space> = space.unwrap_or_default();
+        space.iter_mut().for_each(|one| one.place = super::session::printable(&one.place));
         // What is not here, or is not what the box has, is not shown.
         let is_id = running.len() == 16 && running.bytes().all(|byte| byte.is_ascii_hexdigit());
         let old = is_id.then(|| Old::open(&images.join(&running), chunks).ok()).flatten();
-        let old = old.filter(|old| Some(hex(old.hash)) == gone);
+        let old = old.filter(|old| gone == Some(hex(old.hash).as_str()));
         let id = description.id.clone();
-        Ok(Self { session, id, offered: Offered { running, slot, warning, lacking, old } })
+        Ok(Self { session, id, offered: Offered { running, slot, warning, lacking, old, space } })
     }
 
     /// What the box said.
@@ -157,12 +186,8 @@ impl<'a> Transfer<'a> {
     }
 }
 
-/// Asks in two steps: for pieces, then for the blocks of those that are lacking. The box also says which of its own are gone:
-/// their hashes' hash.
-fn lacking(
-    session: &mut Session<'_>,
-    chunks: &Chunks,
-) -> Result<(Vec<usize>, Option<String>), UpdateError> {
+/// Asks in two steps: for pieces, then for the blocks of those that are lacking. The last answer says more.
+fn lacking(session: &mut Session<'_>, chunks: &Chunks) -> Result<(Value, Vec<usize>), UpdateError> {
     let pieces: Vec<u8> = chunks
         .pieces
         .iter()
@@ -179,8 +204,7 @@ fn lacking(
     let hashes: Vec<u8> = blocks.iter().flat_map(|block| chunks.blocks[*block]).collect();
     session.send(json!({"op": "blocks"}), &hashes)?;
     let (head, wanted) = bits(session, "comparing blocks", blocks.len())?;
-    let gone = head.get("gone").and_then(Value::as_str).map(str::to_owned);
-    Ok((wanted.into_iter().map(|index| blocks[index]).collect(), gone))
+    Ok((head, wanted.into_iter().map(|index| blocks[index]).collect()))
 }
 
 fn hex(hash: Hash) -> String {
@@ -267,7 +291,7 @@ impl Offered {
         let old = Old::new(running.root().try_clone()?, have, image);
         let running = running.description.id.clone();
         let (slot, warning, lacking) = (String::new(), None, lacking_of(have, image));
-        Ok(Self { running, slot, warning, lacking, old: Some(old) })
+        Ok(Self { running, slot, warning, lacking, old: Some(old), space: Vec::new() })
     }
 
     /// Bytes of what is lacking after compression, which takes as long as sending it would.
