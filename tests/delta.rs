@@ -2,8 +2,8 @@
 //!
 //! A month of security updates: from the point release of 2026-09-12 (`tests/delta/older.toml`) to the lock's packages of
 //! 2026-11-20. That is ten weeks: 18 of the 220 packages differ, all that security updates have changed since that
-//! release, the kernel (6.12.107 to 6.12.117) and PostgreSQL among them. Nothing else differs, and all of the modules of
-//! a kernel that is one version newer do so, too, so a single month with its kernel sends hardly less.
+//! release, the kernel (6.12.107 to 6.12.117) and PostgreSQL among them. Most of it is the kernel, whose every module differs
+//! from one version to the next, so a month with one new kernel sends not much less.
 
 #![allow(clippy::unwrap_used)]
 
