@@ -3,6 +3,7 @@
 mod disks;
 
 use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
@@ -226,6 +227,46 @@ fn a_file_holds_the_image_for_its_owner_only() {
     let words = failed(&command.output().expect("runs"));
     assert!(words.contains("is there already"), "{words}");
     assert_eq!(fs::read(&path).expect("file"), b"precious");
+}
+
+/// A secret lies in the settings partition alone: not in what is said, and in no other file.
+#[test]
+fn a_secret_goes_to_the_settings_partition_and_nowhere_else() {
+    const CANARY: &str = "canary-8f3b1c-2d9e40-77aa";
+    let image = Image::new();
+    let host = image.path("host.toml");
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(&host).expect("settings");
+    write!(file, "[secrets]\ncloudflare-token = \"{CANARY}\"\n").expect("settings");
+    let path = image.path("new.img");
+    let [name, host_name] = [&path, &host].map(|path| path.to_str().expect("UTF-8"));
+    let output = image.flash(&["--image-file", name, "--host", host_name]).output().expect("runs");
+    assert_done(&output);
+    let places = |bytes: &[u8]| {
+        let found = bytes.windows(CANARY.len()).enumerate();
+        found
+            .filter(|(_, part)| *part == CANARY.as_bytes())
+            .map(|(at, _)| at as u64)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(places(&[output.stdout, output.stderr].concat()), [0; 0]);
+    let found = places(&fs::read(&path).expect("file"));
+    assert!(
+        !found.is_empty() && found.iter().all(|at| (2 * MIB..3 * MIB).contains(at)),
+        "{found:?}"
+    );
+    let mut folders = vec![image.dir.path().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("folder") {
+            let entry = entry.expect("entry").path();
+            if entry.is_dir() {
+                folders.push(entry);
+            } else if entry != host && entry != path {
+                let found = places(&fs::read(&entry).expect("file"));
+                assert!(found.is_empty(), "{}: {found:?}", entry.display());
+            }
+        }
+    }
 }
 
 #[test]
