@@ -16,8 +16,9 @@ use super::matrix::address;
 use super::run::{Look, Run, Stop};
 use super::spec::MatrixLoad;
 
-/// Between two messages.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Between two messages: an emulated box takes a second or two for one, and has an update to carry out as well.
+const PAUSE: Duration = Duration::from_secs(2);
+const TICK: Duration = Duration::from_millis(100);
 /// A request that takes longer met a box that drops it.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAGE: &str = "500";
@@ -71,7 +72,7 @@ impl Run<'_> {
         let mut load = self.load.take().ok_or_else(none)?;
         load.stop.store(true, Ordering::Relaxed);
         let sender = load.sender.take().expect("it is taken once");
-        let sent = self.until("the last message's answer", PAUSE, |_| {
+        let sent = self.until("the last message's answer", TICK, |_| {
             let state = || Look::NotYet("it is waited for".to_owned());
             Ok(if sender.is_finished() { Look::Here(()) } else { state() })
         });
