@@ -413,6 +413,12 @@ class Gates(SwitchBox):
         self.assertEqual(self.commands.called("systemctl"), ["systemctl --no-block restart chatimg-mirror.service"])
         self.assertEqual(self.told, [])
 
+    def test_a_firewall_that_fails_later_does_not_restart_the_machine(self):
+        rule = self.write("/run/systemd/system/nftables.service.d/chatimg-trial.conf", "[Unit]\nFailureAction=reboot-force\n")
+        self.assertTrue(self.judge(lambda _: {}))
+        self.assertFalse(rule.exists())
+        self.assertEqual(self.commands.called("systemctl")[0], "systemctl daemon-reload")
+
     def test_what_never_holds_leads_back(self):
         looks = []
         self.assertFalse(self.judge(lambda until: looks.append(until) or {"chat/answers": "502", "db.service": "failed"}))

@@ -84,6 +84,7 @@ class Gate:
             return [str(trouble)]
         # From here on nothing leads back.
         self.after(lambda: release(self.box))
+        self.after(lambda: trial.relax(self.box))
         self.after(lambda: self.opened(trial.end(self.box)))
         now = self.box.now()
         self.after(lambda: self.note("committed", []))
