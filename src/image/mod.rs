@@ -22,7 +22,7 @@ mod starter;
 pub use error::ImageError;
 pub use grub::GrubParts;
 pub use initrd::{MDADM as INITRD_MDADM, WANTED as INITRD_MODULES};
-pub(crate) use sparse::is_zero;
+pub(crate) use sparse::{is_zero, punch_hole};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{FallocateFlags, OFlag, fallocate};
 
 use super::ImageError;
 
@@ -44,6 +44,12 @@ impl SparseFile {
         }
         self.file.write_all_at(bytes, at)
     }
+}
+
+/// Makes a range of a file a hole, or has a disk forget it; it reads as zeros afterwards.
+pub(crate) fn punch_hole(file: &File, at: u64, len: u64) -> io::Result<()> {
+    let mode = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    Ok(fallocate(file, mode, at.cast_signed(), len.cast_signed())?)
 }
 
 /// Whether there is nothing but zeros.

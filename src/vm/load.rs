@@ -7,12 +7,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
-use serde_json::json;
 
 use super::Event;
 use super::http::Request;
 use super::judge::Mismatch;
-use super::matrix::address;
+use super::matrix::{address, sending, text_message};
 use super::run::{Look, Run, Stop};
 use super::spec::MatrixLoad;
 
@@ -54,13 +53,12 @@ impl Run<'_> {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, to) = (Arc::clone(&stop), room.clone());
         let sender = std::thread::spawn(move || {
-            let message = |text: &str| -> Result<Request, Stop> {
-                let path = ["rooms", &to, "send", "m.room.message", text];
-                let json = Some(json!({"msgtype": "m.text", "body": text}));
-                let url = address(&domain, &path, &[])?;
-                Ok(Request { method: Method::PUT, url, token: Some(token.clone()), json })
-            };
-            send(&stopped, &ports, |number| message(&format!("load {mark} {number}")).ok())
+            send(&stopped, &ports, |number| {
+                let text = format!("load {mark} {number}");
+                let url = address(&domain, &sending(&to, &text), &[]).ok()?;
+                let (token, json) = (Some(token.clone()), Some(text_message(&text)));
+                Some((text, Request { method: Method::PUT, url, token, json }))
+            })
         });
         self.load = Some(Load { stop, sender: Some(sender), by, room });
         Ok(())
@@ -72,11 +70,10 @@ impl Run<'_> {
         let mut load = self.load.take().ok_or_else(none)?;
         load.stop.store(true, Ordering::Relaxed);
         let sender = load.sender.take().expect("it is taken once");
-        let sent = self.until("the last message's answer", TICK, |_| {
-            let state = || Look::NotYet("it is waited for".to_owned());
-            Ok(if sender.is_finished() { Look::Here(()) } else { state() })
-        });
-        sent?;
+        self.until("the last message's answer", TICK, |_| {
+            let waits = || Look::NotYet("it is waited for".to_owned());
+            Ok(if sender.is_finished() { Look::Here(()) } else { waits() })
+        })?;
         let sent = sender.join().map_err(|_| Mismatch::new("a sender that ends", "a panic"))?;
         let there = self.texts(&load.by, &load.room)?;
         let Sent { acknowledged, failed, longest } = &sent;
@@ -123,18 +120,16 @@ impl Run<'_> {
     }
 }
 
-/// Sends messages, each until it is acknowledged.
+/// Sends messages, each until it is acknowledged: a text, and the request that it goes in.
 fn send(
     stop: &AtomicBool,
     ports: &BTreeMap<u16, u16>,
-    message: impl Fn(usize) -> Option<Request>,
+    message: impl Fn(usize) -> Option<(String, Request)>,
 ) -> Sent {
     let mut sent = Sent::default();
     let mut last = Instant::now();
     while !stop.load(Ordering::Relaxed) {
-        let Some(request) = message(sent.acknowledged.len() + 1) else { return sent };
-        let text = request.json.as_ref().and_then(|json| json["body"].as_str());
-        let text = text.unwrap_or_default().to_owned();
+        let Some((text, request)) = message(sent.acknowledged.len() + 1) else { return sent };
         let answer = request.send_within(ports, PATIENCE);
         match answer.as_ref().map(|answer| answer.status) {
             Ok(200) => {

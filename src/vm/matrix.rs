@@ -79,8 +79,8 @@ impl Run<'_> {
         let (by, room) = (self.fill(&step.by)?, self.fill(&step.room)?);
         self.sessions.sent += 1;
         let transaction = format!("chatimg{}", self.sessions.sent);
-        let body = json!({"msgtype": "m.text", "body": self.fill(&step.body)?});
-        let path = ["rooms", &room, "send", "m.room.message", &transaction];
+        let body = text_message(&self.fill(&step.body)?);
+        let path = sending(&room, &transaction);
         let answer = self.call(Method::PUT, &path, &[], Some(&by), Some(body))?;
         let event = text_at(&answer, "/event_id")?;
         self.save(step.save.as_deref(), &event);
@@ -149,6 +149,16 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// Where a message is sent to.
+pub(super) fn sending<'a>(room: &'a str, transaction: &'a str) -> [&'a str; 5] {
+    ["rooms", room, "send", "m.room.message", transaction]
+}
+
+/// What is sent.
+pub(super) fn text_message(body: &str) -> Value {
+    json!({"msgtype": "m.text", "body": body})
 }
 
 pub(super) fn address(domain: &str, path: &[&str], query: &[(&str, &str)]) -> Result<Url, Stop> {

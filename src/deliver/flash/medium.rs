@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::{self, FallocateFlags, FcntlArg, OFlag, PosixFadviseAdvice};
+use nix::fcntl::{self, FcntlArg, OFlag, PosixFadviseAdvice};
+
+use crate::image::punch_hole;
 
 /// Something that bytes are written to and read back from.
 pub(super) trait Medium: Sync {
@@ -88,11 +90,9 @@ impl Medium for Raw {
     fn clear(&self, range: Range<u64>) -> io::Result<bool> {
         // On a disk the kernel does this only if the disk promises zeros; with FALLOC_FL_ZERO_RANGE it would write
         // them itself, for minutes, and nobody could stop it.
-        let mode = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        let (at, len) = (range.start.cast_signed(), (range.end - range.start).cast_signed());
-        match fcntl::fallocate(&self.file, mode, at, len) {
+        match punch_hole(&self.file, range.start, range.end - range.start) {
             Ok(()) => Ok(true),
-            Err(errno) if self.gone(&errno.into()) => Err(errno.into()),
+            Err(error) if self.gone(&error) => Err(error),
             // Some adapters promise it and then refuse. What is wrong with the disk itself shows when zeros are written.
             Err(_) => Ok(false),
         }

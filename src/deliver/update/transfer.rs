@@ -139,7 +139,9 @@ impl<'a> Transfer<'a> {
         space.iter_mut().for_each(|one| one.place = super::session::printable(&one.place));
         // What is not here, or is not what the box has, is not shown.
         let is_id = running.len() == 16 && running.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let old = is_id.then(|| Old::open(&images.join(&running), chunks).ok()).flatten();
+        // Reading a whole image takes a while, and with nothing to send nothing is like it.
+        let wanted = is_id && !lacking.is_empty();
+        let old = wanted.then(|| Old::open(&images.join(&running), chunks).ok()).flatten();
         let old = old.filter(|old| gone == Some(hex(old.hash).as_str()));
         let id = description.id.clone();
         Ok(Self { session, id, offered: Offered { running, slot, warning, lacking, old, space } })

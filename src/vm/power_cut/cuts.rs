@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
-use super::record::{Log, What};
+use super::record::{Log, Waiting, What};
 use crate::image::layout::{SECTOR, Span};
 
 const CHUNK: usize = 1 << 20;
@@ -86,15 +86,17 @@ pub(super) fn find(
     let moments = moments(log, places, random, &mut rng);
     let mut found = Found { cuts: Vec::new(), writes: 0, flushes: 0, states: 0 };
     let mut seen = BTreeSet::new();
-    let mut pending: Vec<Vec<usize>> = vec![Vec::new(); before.len()];
+    let mut waiting = Waiting::none(before.len());
     let mut near = NEAR;
     for (number, entry) in log.entries.iter().enumerate() {
         let at = number + 1;
         let mut looks = Vec::new();
+        for number in waiting.pass(number, *entry) {
+            model.apply(log, &whole(log, number), None)?;
+        }
         match entry.what {
             What::Write { offset, .. } => {
                 found.writes += 1;
-                pending[entry.disk].push(number);
                 if places.boots(offset) {
                     near = 0;
                     looks = vec![Kept::All, Kept::Pieces(vec![whole(log, number)])];
@@ -102,15 +104,12 @@ pub(super) fn find(
             }
             What::Flush => {
                 found.flushes += 1;
-                for number in pending[entry.disk].drain(..) {
-                    model.apply(log, &whole(log, number), None)?;
-                }
                 looks = vec![Kept::Nothing, Kept::All];
             }
         }
         let mut look = |kept: Kept, always: bool| -> io::Result<()> {
             let mut undo = Vec::new();
-            for piece in pieces(log, &pending, &kept) {
+            for piece in pieces(log, &waiting, &kept) {
                 model.apply(log, &piece, Some(&mut undo))?;
             }
             let state = model.state();
@@ -126,7 +125,7 @@ pub(super) fn find(
         }
         looks.into_iter().try_for_each(|kept| look(kept, false))?;
         for _ in moments.iter().filter(|moment| **moment == at) {
-            look(Kept::Pieces(some(log, &pending, &mut rng)), true)?;
+            look(Kept::Pieces(some(log, &waiting, &mut rng)), true)?;
         }
     }
     found.states = seen.len();
@@ -152,19 +151,19 @@ fn whole(log: &Log, entry: usize) -> Piece {
 }
 
 /// The pieces of what waits that are kept.
-pub(super) fn pieces(log: &Log, pending: &[Vec<usize>], kept: &Kept) -> Vec<Piece> {
+pub(super) fn pieces(log: &Log, waiting: &Waiting, kept: &Kept) -> Vec<Piece> {
     match kept {
         Kept::Nothing => Vec::new(),
-        Kept::All => pending.iter().flatten().map(|number| whole(log, *number)).collect(),
+        Kept::All => waiting.all().map(|number| whole(log, number)).collect(),
         Kept::Pieces(pieces) => pieces.clone(),
     }
 }
 
 /// A part of what waits: half of the writes, some of them torn at a sector.
-fn some(log: &Log, pending: &[Vec<usize>], rng: &mut StdRng) -> Vec<Piece> {
+fn some(log: &Log, waiting: &Waiting, rng: &mut StdRng) -> Vec<Piece> {
     let mut kept = Vec::new();
-    for number in pending.iter().flatten() {
-        let mut piece = whole(log, *number);
+    for number in waiting.all() {
+        let mut piece = whole(log, number);
         match rng.gen_range(0..8) {
             0..4 => continue,
             4 => piece.len = rng.gen_range(0..=piece.len / SECTOR) * SECTOR,

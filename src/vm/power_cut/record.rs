@@ -10,9 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use nix::fcntl::{FallocateFlags, fallocate};
-
 use super::nbd::{self, Export};
+use crate::image::punch_hole;
 
 /// One thing that happened to a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +27,34 @@ pub(super) enum What {
     Write { offset: u64, len: u64, at: Option<u64> },
     /// All that was written to this disk before is on it for good.
     Flush,
+}
+
+/// Writes that a power cut may lose, for each disk: numbers of the log's entries, in order.
+#[derive(Debug)]
+pub(super) struct Waiting(Vec<Vec<usize>>);
+
+impl Waiting {
+    /// For so many disks, nothing.
+    pub(super) fn none(disks: usize) -> Self {
+        Self(vec![Vec::new(); disks])
+    }
+
+    /// What a log's next entry does to them. Gives back those that cannot be lost any more.
+    pub(super) fn pass(&mut self, number: usize, entry: Entry) -> Vec<usize> {
+        let waiting = &mut self.0[entry.disk];
+        match entry.what {
+            What::Write { .. } => {
+                waiting.push(number);
+                Vec::new()
+            }
+            What::Flush => std::mem::take(waiting),
+        }
+    }
+
+    /// All of them, disk by disk.
+    pub(super) fn all(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().flatten().copied()
+    }
 }
 
 /// All that happened.
@@ -178,10 +205,7 @@ impl Export for Recorded {
 
     fn zero(&mut self, offset: u64, len: u64) -> io::Result<()> {
         self.log().write(self.disk, offset, len, None)?;
-        let mode = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        let beyond = |_| io::Error::from(io::ErrorKind::InvalidInput);
-        let (offset, len) = (offset.try_into().map_err(beyond)?, len.try_into().map_err(beyond)?);
-        Ok(fallocate(&self.file, mode, offset, len)?)
+        punch_hole(&self.file, offset, len)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -7,11 +7,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FallocateFlags, fallocate};
-
 use super::cuts::{self, Cut, Found, Kept, Places, State};
-use super::record::{Log, Recorder, What};
+use super::record::{Log, Recorder, Waiting, What};
 use crate::image::layout::{Layout, Part};
+use crate::image::punch_hole;
 use crate::vm::Event;
 use crate::vm::drives::Medium;
 use crate::vm::failure::TestFailure;
@@ -37,7 +36,7 @@ struct Replay<'a> {
     log: &'a Log,
     disks: Vec<File>,
     done: usize,
-    pending: Vec<Vec<usize>>,
+    waiting: Waiting,
 }
 
 /// What GRUB started.
@@ -97,7 +96,7 @@ impl Run<'_> {
             log: &log,
             disks: opened.map_err(failed("opening the replayed disks"))?,
             done: 0,
-            pending: vec![Vec::new(); before.len()],
+            waiting: Waiting::none(before.len()),
         };
         self.make.drives.change_media(Medium::Replayed, disks);
         let mut judged: BTreeMap<&State, Choice> = BTreeMap::new();
@@ -246,14 +245,8 @@ impl Replay<'_> {
     /// Has all happen up to entry `to`, on disks that forget what was not flushed.
     fn advance(&mut self, to: usize) -> io::Result<()> {
         while self.done < to {
-            let entry = self.log.entries[self.done];
-            match entry.what {
-                What::Write { .. } => self.pending[entry.disk].push(self.done),
-                What::Flush => {
-                    for number in std::mem::take(&mut self.pending[entry.disk]) {
-                        self.write(number, u64::MAX)?;
-                    }
-                }
+            for number in self.waiting.pass(self.done, self.log.entries[self.done]) {
+                self.write(number, u64::MAX)?;
             }
             self.done += 1;
         }
@@ -263,7 +256,7 @@ impl Replay<'_> {
     /// Adds what was kept though it was not flushed.
     fn keep(&self, kept: &Kept) -> io::Result<Undo> {
         let mut undo = Undo::new();
-        for piece in cuts::pieces(self.log, &self.pending, kept) {
+        for piece in cuts::pieces(self.log, &self.waiting, kept) {
             let entry = self.log.entries[piece.entry];
             let What::Write { offset, .. } = entry.what else { continue };
             if piece.len <= LONGEST_UNDO {
@@ -288,11 +281,8 @@ impl Replay<'_> {
         let What::Write { offset, len, at } = entry.what else { return Ok(()) };
         let (disk, len) = (&self.disks[entry.disk], len.min(most));
         if at.is_none() {
-            let mode = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-            return match len {
-                0 => Ok(()),
-                len => Ok(fallocate(disk, mode, offset as i64, len as i64)?),
-            };
+            // A hole of no length is none.
+            return if len == 0 { Ok(()) } else { punch_hole(disk, offset, len) };
         }
         let mut bytes = vec![0; len as usize];
         self.log.read(at, 0, &mut bytes)?;
