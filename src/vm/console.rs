@@ -50,6 +50,29 @@ pub(super) struct Trouble {
     pub(super) why: &'static str,
 }
 
+/// Passes over the stacks of a stall that is none. The kernel prints them when its grace-period thread was not run for
+/// long though the CPU that it waits for is idle, and says itself: "(false positive?)" (Linux 6.12, print_cpu_stall_info
+/// and rcu_check_gp_kthread_starvation in kernel/rcu/tree_stall.h). So it goes in a machine that the host gave no time.
+#[derive(Debug, Default)]
+struct IdleStall {
+    /// Lines of the report that may still come.
+    left: usize,
+}
+
+impl IdleStall {
+    /// Three stacks: the idle CPU's, the thread's, and of the CPU where that ran last.
+    const LINES: usize = 150;
+
+    /// Whether this line, the next one, belongs to such a report.
+    fn explains(&mut self, line: &str) -> bool {
+        self.left = self.left.saturating_sub(1);
+        if after_word(line, "rcu:").is_some() && line.contains("(false positive?)") {
+            self.left = Self::LINES;
+        }
+        self.left > 0 && after_word(line, "Call Trace").is_some()
+    }
+}
+
 /// What is wrong with a line of the console, if anything.
 fn trouble(line: &str) -> Option<Trouble> {
     let sign = SIGNS.iter().find(|sign| {
@@ -93,6 +116,7 @@ pub(super) struct Console {
     partial: Vec<u8>,
     boot: usize,
     checked: usize,
+    stall: IdleStall,
     allowed: Vec<String>,
 }
 
@@ -101,7 +125,8 @@ impl Console {
     /// are no trouble.
     pub(super) fn new(path: PathBuf, allowed: Vec<String>) -> Self {
         let (lines, partial) = (Vec::new(), Vec::new());
-        Self { path, file: None, lines, partial, boot: 0, checked: 0, allowed }
+        let stall = IdleStall::default();
+        Self { path, file: None, lines, partial, boot: 0, checked: 0, stall, allowed }
     }
 
     /// The last line with these words, since the machine was started last.
@@ -145,15 +170,22 @@ impl Console {
     fn check(&mut self) -> Option<Trouble> {
         while let Some(line) = self.lines.get(self.checked) {
             self.checked += 1;
-            if let Some(trouble) = self.judged(line) {
+            if !self.stall.explains(line)
+                && let Some(trouble) = self.judged(line)
+            {
                 return Some(trouble);
             }
         }
         None
     }
 
-    /// Trouble in one line, wherever it comes from.
-    pub(super) fn judged(&self, line: &str) -> Option<Trouble> {
+    /// The first trouble in what the kernel and systemd said elsewhere: in the journal.
+    pub(super) fn judged_all(&self, text: &str) -> Option<Trouble> {
+        let mut stall = IdleStall::default();
+        text.lines().filter(|line| !stall.explains(line)).find_map(|line| self.judged(line))
+    }
+
+    fn judged(&self, line: &str) -> Option<Trouble> {
         let allowed = self.allowed.iter().any(|words| line.contains(words));
         trouble(line).filter(|_| !allowed)
     }
@@ -277,6 +309,31 @@ mod tests {
             Some("[ 1.0] BUG: x")
         );
         assert_eq!(console.tail(2), ["box login: ", "Linux version", "[ 1.0] BUG: x"]);
+    }
+
+    #[test]
+    fn a_stall_of_an_idle_cpu_is_none() {
+        let report = "\
+            [   23.8] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:\n\
+            [   23.8] rcu: \t1-...!: (119 ticks this GP) idle=5478/0/0x0 softirq=15/17 fqs=1 (false positive?)\n\
+            [   23.9] NMI backtrace for cpu 1\n\
+            [   23.9] Call Trace:\n\
+            [   23.9] rcu: rcu_preempt kthread starved for 5254 jiffies! g-1155 f0x0 RCU_GP_WAIT_FQS(5)\n\
+            [   23.9] Call Trace:\n";
+        let found = |log: &str| {
+            let mut console = Console::new(PathBuf::from("/nonexistent"), Vec::new());
+            let in_journal = console.judged_all(log);
+            console.feed(log.as_bytes());
+            assert_eq!(console.check(), in_journal);
+            in_journal.map(|trouble| trouble.line)
+        };
+        assert_eq!(found(report), None);
+        let busy = report.replace(" (false positive?)", "");
+        assert_eq!(found(&busy).as_deref(), Some("[   23.9] Call Trace:"));
+        let another = format!("{report}[   24.1] BUG: x\n");
+        assert_eq!(found(&another).as_deref(), Some("[   24.1] BUG: x"));
+        let later = format!("{report}{}[   60.1] Call Trace:\n", "[   30.0] x\n".repeat(150));
+        assert_eq!(found(&later).as_deref(), Some("[   60.1] Call Trace:"));
     }
 
     #[test]

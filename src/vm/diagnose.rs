@@ -37,7 +37,7 @@ impl Run<'_> {
         }
         let output = self.command(OFFICIAL, None)?.ok_or(Stop::Late)?;
         judge::command(&Ssh::default(), &output)?;
-        let trouble = output.stdout.lines().find_map(|line| self.console.judged(line));
+        let trouble = self.console.judged_all(&output.stdout);
         trouble.map_or(Ok(()), |trouble| Err(trouble.into()))
     }
 
