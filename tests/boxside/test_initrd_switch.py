@@ -128,6 +128,25 @@ class SwitchTest(unittest.TestCase):
         self.assertEqual(self.box.start("a", 1).returncode, 7)
         self.assertEqual(((self.box.own / "reserve").exists(), self.box.touched()), (False, "yes"))
 
+    def test_a_rollback_cut_short_while_it_puts_data_back_is_undone_by_the_other_image(self):
+        for cut in range(1, 12):
+            with self.subTest(cut=cut), tempfile.TemporaryDirectory() as folder:
+                box = Box(folder)
+                box.disk("sda")
+                box.snapshot("before", "now, as it was left")
+                box.snapshot("restore-older", "older")
+                box.switch(kind="rollback", restore="restore-older")
+                done = box.start("b", cut)
+                if done.returncode == 0:
+                    self.assertEqual(box.data(), ["older", "older"])
+                    break
+                # Its tries are used up, or somebody chooses the other slot.
+                box.disk("sda", left="0")
+                self.good(box.start("a"))
+                expected = "now" if box.touched() == "no" else "now, as it was left"
+                self.assertEqual(box.data(), [expected, expected])
+        self.assertGreater(cut, 5, "both folders went aside and came back, and two notes were made")
+
     def test_an_untouched_state_stays(self):
         self.box.disk("sda", left="0")
         self.box.snapshot("before", "old")
@@ -180,7 +199,7 @@ class SwitchTest(unittest.TestCase):
         self.cuts("a", "yes", 7)
 
     def test_power_cuts_while_a_rollback_puts_data_in_place(self):
-        self.cuts("b", "no", 6)
+        self.cuts("b", "no", 7)
 
 
 if __name__ == "__main__":

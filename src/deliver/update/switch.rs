@@ -14,8 +14,9 @@ use crate::interrupt;
 
 /// How long stopping services and taking the snapshot may take.
 const GOING_DOWN: Duration = Duration::from_secs(900);
-/// The box itself gives up earlier: 10 minutes for its gate, 10 for the login, restarts between.
-const VERDICT: Duration = Duration::from_secs(25 * 60);
+/// The box itself gives up earlier: 10 minutes for its gate, 10 for the login, and two restarts, of servers that may take
+/// minutes for each.
+const VERDICT: Duration = Duration::from_secs(40 * 60);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(3);
 /// Of one look.

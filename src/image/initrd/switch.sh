@@ -21,7 +21,7 @@ read_boot_state() {
 
 switch_value() { sed -n "s/^$1=//p" "$switch_file"; }
 
-set_touched() { # yes, returning or back
+set_touched() { # restoring, yes, returning or back
     sed "s/^touched=.*/touched=$1/" "$switch_file" >"$switch_file.new" && sync &&
         mv "$switch_file.new" "$switch_file" && sync ||
         fail "the data partition cannot be written" 60
@@ -52,15 +52,18 @@ settle_switch() {
     touched=$(switch_value touched) time=$(switch_value time)
     if [ -n "$trial" ] && [ "$(switch_value to)" = "$id" ]; then
         case $touched in
-        no)
+        no | restoring)
             restore=$(switch_value restore)
-            [ -z "$restore" ] || put_back "$restore" "$time"
+            if [ -n "$restore" ]; then
+                set_touched restoring
+                put_back "$restore" "$time"
+            fi
             set_touched yes
             ;;
         returning | back) fail "the data are those of the image $(switch_value from) again; this trial is over" ;;
         esac
     elif [ "$good" = "$slot" ] && [ "$(switch_value from)" = "$id" ] &&
-        { [ "$touched" = yes ] || [ "$touched" = returning ]; }; then
+        case $touched in restoring | yes | returning) true ;; *) false ;; esac; then
         say "the image $(switch_value to) has not proved itself"
         # It may have filled the disk.
         rm -f /sysroot/state/.chatimg/reserve && sync

@@ -122,8 +122,9 @@ class Gate:
         print(f"the image {self.box.id} has failed: {'; '.join(reasons)}", flush=True)
         for step in (
             lambda: self.note("failed", reasons),
-            lambda: journal.keep(self.box, self.box.id, journal.said("--boot")),
+            # Before all that may take long: the initrd's guard would only have it tried again.
             lambda: bootstate.change(self.box, bootstate.SETTLED),
+            lambda: journal.keep(self.box, self.box.id, journal.said("--boot")),
             os.sync,
             lambda: self.box.command("systemctl", "--no-block", "reboot"),
         ):

@@ -45,18 +45,18 @@ def why(box: Box, current: Mapping[str, str], state: Mapping[str, str]) -> str:
 
 def failed(box: Box, current: Mapping[str, str], state: Mapping[str, str]) -> None:
     """The box is back."""
-    # What the failed image has left may fill the disk. First that, and what fails after it is told and nothing more: else
-    # the box would never be done with this switch.
+    # What the failed image has left may fill the disk.
     remove_file(box.kept / "reserve")
-    snapshot.sweep(box, set())
     reason, to, kind = why(box, current, state), current.get("to", ""), WORD.get(current.get("kind", ""), "update")
     if state.get("try") or state.get("next"):
         bootstate.change(box, bootstate.SETTLED)
     time = current.get("time", "")
     data = "its data are those from before" if current.get("touched") == "back" else "its data were not touched"
     about = {"reason": reason, "switch": time, "to": to, "kind": current.get("kind"), "from": box.id}
+    # What fails of this is told and nothing more: else the box would never be done with this switch. Who waits for the
+    # verdict reads the history, so that comes last.
     for step in (
-        lambda: history.add(box, "failed", **about),
+        lambda: snapshot.sweep(box, set()),
         lambda: keep_journal(box, to, int(time) if time.isdecimal() else 0),
         lambda: system.tell(
             f"the {kind} to {to} failed; the box runs {box.id} again",
@@ -65,6 +65,7 @@ def failed(box: Box, current: Mapping[str, str], state: Mapping[str, str]) -> No
             key=f"update/failed/{time}",
             level="critical",
         ),
+        lambda: history.add(box, "failed", **about),
     ):
         try:
             step()
@@ -90,7 +91,7 @@ def settle(box: Box) -> str:
     if good and current.get("to") == box.id:
         committed(box, current)
         return f"the image {box.id} has proved itself"
-    if good and current.get("touched") in ("yes", "returning"):
+    if good and current.get("touched") in ("restoring", "yes", "returning"):
         # The initrd puts the state back before it says `back`.
         raise system.Trouble("the state was not put back: restart the box")
     if good:

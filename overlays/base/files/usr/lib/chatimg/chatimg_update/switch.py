@@ -123,7 +123,11 @@ def begun(box: Box, wanted: Mapping[str, str]) -> bool:
 
 
 def restart(box: Box) -> None:
-    box.command("systemctl", "--no-block", "reboot")
+    """What depends on the state has stopped, so there is no way but this one."""
+    try:
+        box.command("systemctl", "--no-block", "reboot")
+    except Trouble:
+        box.command("systemctl", "--force", "reboot")
 
 
 # Planned ones: kept in /run, so a plan lasts until the next restart.
