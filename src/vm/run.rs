@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::console::Console;
 use super::drives::Drives;
 use super::failure::{StepFailure, TestFailure};
-use super::host::Hardware;
+use super::host::{Accel, Hardware};
 use super::judge::Mismatch;
 use super::load::Load;
 use super::matrix::Sessions;
@@ -102,7 +102,8 @@ impl<'a> Run<'a> {
         })?;
         let (ssh, key) = Client::new(setup.tools, work.clone(), setup.admin)?;
         let hardware = Hardware::new(setup.target);
-        let console = Console::new(work.join(CONSOLE), spec.console_may_say.clone());
+        let emulated = hardware.accel == Accel::Tcg;
+        let console = Console::new(work.join(CONSOLE), spec.console_may_say.clone(), emulated);
         let mut make = Make {
             tools: setup.tools,
             hardware,
