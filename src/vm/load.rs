@@ -97,7 +97,7 @@ impl Run<'_> {
     }
 
     /// All texts of a room, and how often each is there.
-    fn texts(&mut self, by: &str, room: &str) -> Result<BTreeMap<String, usize>, Stop> {
+    pub(super) fn texts(&mut self, by: &str, room: &str) -> Result<BTreeMap<String, usize>, Stop> {
         let mut texts = BTreeMap::new();
         let mut from: Option<String> = None;
         loop {

@@ -22,6 +22,8 @@ const SYNC_FILTER: &str = r#"{"presence":{"types":[]},"room":{"timeline":{"limit
 pub(super) struct Sessions {
     tokens: BTreeMap<String, String>,
     sent: u32,
+    /// What was acknowledged while the disks are recorded, and how much had been recorded by then.
+    pub(super) recorded: BTreeMap<String, usize>,
 }
 
 impl Run<'_> {
@@ -79,10 +81,13 @@ impl Run<'_> {
         let (by, room) = (self.fill(&step.by)?, self.fill(&step.room)?);
         self.sessions.sent += 1;
         let transaction = format!("chatimg{}", self.sessions.sent);
-        let body = text_message(&self.fill(&step.body)?);
+        let body = self.fill(&step.body)?;
         let path = sending(&room, &transaction);
-        let answer = self.call(Method::PUT, &path, &[], Some(&by), Some(body))?;
+        let answer = self.call(Method::PUT, &path, &[], Some(&by), Some(text_message(&body)))?;
         let event = text_at(&answer, "/event_id")?;
+        if let Some(recorder) = &self.recorder {
+            self.sessions.recorded.insert(body, recorder.count());
+        }
         self.save(step.save.as_deref(), &event);
         Ok(())
     }

@@ -246,19 +246,33 @@ pub struct Read {
     pub body: String,
 }
 
-/// Power cuts to be replayed: after every flush, and `random` ones that keep a part of what was not flushed. GRUB must
-/// start an image that is whole; `boots` of them are started to their end.
+/// Power cuts to be replayed: at every flush, with `random` parts of what was not flushed. Each different state of what
+/// starts the box that they leave is started until systemd runs, in an image that is whole; `boots` of them to their end.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ReplayPowerCuts {
-    /// How many cuts at random moments.
+    /// How many random parts of what was not flushed are looked at, at each flush.
     pub random: usize,
     /// What the random ones come from.
     pub seed: u64,
     /// How many cuts are started until the box has come to rest.
     pub boots: usize,
+    /// Names of the test's images: those that the box is to start, one after the other.
+    pub course: Vec<String>,
     /// A message that must be there after each of these.
     pub read: Read,
+    /// Another one.
+    pub only_with: OnlyWith,
+}
+
+/// A message of the same room that only the data of one image have.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OnlyWith {
+    /// The image's name.
+    pub image: String,
+    /// Its text.
+    pub body: String,
 }
 
 impl Step {

@@ -1,23 +1,23 @@
-//! Which cuts there are, and what each leaves of what starts the box: the partitions before the slots, and the slots.
+//! Which power cuts there are in a log, and which of them are started.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
+use super::model::{Candidate, Model, Places, State};
 use super::record::{Log, Waiting, What};
-use crate::image::layout::{SECTOR, Span};
+use crate::image::layout::SECTOR;
 
-const CHUNK: usize = 1 << 20;
-/// So many flushes after a write to what starts the box are cuts to be started, whatever they change: then the initrd puts
-/// data back, or services are stopped and the snapshot is taken.
-const NEAR: usize = 6;
+/// So many flushes before a write to what starts the box, and after one, are near it: services stop and the snapshot is
+/// taken, the initrd puts data back, the new image begins to write.
+const NEAR: [usize; 2] = [60, 80];
+/// What the file system takes for written whole or not at all. Disks of 4 KiB sectors do so, and most others.
+const BLOCK: u64 = 4096;
+/// Longer pieces are discards, which a disk may as well forget.
+const LONGEST: u64 = 64 << 20;
 
 /// A moment at which the power goes, and what of the unflushed writes has reached the disks by then.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub(super) struct Cut {
     pub(super) at: usize,
     pub(super) kept: Kept,
     pub(super) state: State,
+    /// To be started until the box has come to rest.
+    pub(super) whole: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,379 +47,357 @@ pub(super) struct Piece {
     pub(super) len: u64,
 }
 
-/// What decides which image starts.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct State {
-    /// Of everything before the slots, on all disks.
-    digest: u64,
-    /// For each disk and slot the image that it holds whole.
-    pub(super) slots: Vec<[Option<usize>; 2]>,
-}
-
-/// Where things lie.
-#[derive(Clone, Debug)]
-pub(super) struct Places {
-    pub(super) slots: [Span; 2],
+/// What is looked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// Random parts of what waits, at each flush and at each write to what starts the box.
+    pub(super) random: usize,
+    pub(super) seed: u64,
+    /// How many cuts are started until the box has come to rest.
+    pub(super) boots: usize,
 }
 
 /// All that was found in a log.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// In order: one for each state that occurs, those near a write to what starts the box, and the random ones.
+    /// In order: one for each state that occurs, and those that are started to their end.
     pub(super) cuts: Vec<Cut>,
+    /// The states of disks that forget what is not flushed, as one follows another.
+    pub(super) course: Vec<State>,
     pub(super) writes: usize,
     pub(super) flushes: usize,
-    pub(super) states: usize,
+    /// Cuts that were looked at.
+    pub(super) looks: usize,
 }
 
-/// Goes through a log that began with the disks `before`, and finds every state that a power cut can leave at a flush,
-/// and after each write to what starts the box: with nothing, and with all of what was not flushed; and `random` cuts
-/// that keep a part of it.
+/// A cut that leaves what must not be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) at: usize,
+    pub(super) kept: Kept,
+    pub(super) what: String,
+}
+
+/// Goes through a log that began with the disks `before`. Before and after each flush, and after each write to what starts
+/// the box, the power goes: with nothing, all, and all of one disk's of what was not flushed, with that write alone, and with
+/// `random` parts. What must not be ([`Model::check`]) is an error at once.
 pub(super) fn find(
     log: &Log,
     before: &[PathBuf],
     places: &Places,
-    images: &[PathBuf],
-    random: usize,
-    seed: u64,
-) -> io::Result<Found> {
-    let mut model = Model::load(before, places, images)?;
-    let mut rng = StdRng::seed_from_u64(seed);
-    let moments = moments(log, places, random, &mut rng);
-    let mut found = Found { cuts: Vec::new(), writes: 0, flushes: 0, states: 0 };
-    let mut seen = BTreeSet::new();
-    let mut waiting = Waiting::none(before.len());
-    let mut near = NEAR;
-    for (number, entry) in log.entries.iter().enumerate() {
-        let at = number + 1;
-        let mut looks = Vec::new();
-        for number in waiting.pass(number, *entry) {
-            model.apply(log, &whole(log, number), None)?;
+    candidates: &[Candidate],
+    wanted: Wanted,
+) -> io::Result<Result<Found, Fault>> {
+    let mut search = Search {
+        log,
+        places,
+        model: Model::load(before, places, candidates)?,
+        waiting: Waiting::none(before.len()),
+        seen: BTreeSet::new(),
+        found: Found { cuts: Vec::new(), course: Vec::new(), writes: 0, flushes: 0, looks: 0 },
+    };
+    let whole = spread(&near(log, places), wanted.boots);
+    let looked = search.look(0, Kept::Nothing, true).and_then(|()| {
+        (0..log.entries.len()).try_for_each(|number| search.pass(number, &whole, wanted))
+    });
+    match looked {
+        Ok(()) => Ok(Ok(search.found)),
+        Err(Stopped::Fault(fault)) => Ok(Err(fault)),
+        Err(Stopped::Io(error)) => Err(error),
+    }
+}
+
+struct Search<'a> {
+    log: &'a Log,
+    places: &'a Places,
+    model: Model,
+    waiting: Waiting,
+    seen: BTreeSet<State>,
+    found: Found,
+}
+
+enum Stopped {
+    Fault(Fault),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Stopped {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Search<'_> {
+    fn pass(
+        &mut self,
+        number: usize,
+        whole: &BTreeSet<usize>,
+        wanted: Wanted,
+    ) -> Result<(), Stopped> {
+        let (log, entry) = (self.log, self.log.entries[number]);
+        let mut rng = StdRng::seed_from_u64(wanted.seed ^ (number as u64).rotate_left(32));
+        // By turns before the flush, with a part, and after it, with nothing.
+        let ends_before = whole.range(..number).count() % 2 == 1;
+        if entry.what == What::Flush {
+            self.found.flushes += 1;
+            self.parts(number, wanted.random, &mut rng)?;
+            if whole.contains(&number) && ends_before {
+                let kept = Kept::Pieces(self.some(&mut rng));
+                self.start_whole(number, kept)?;
+            }
         }
+        for flushed in self.waiting.pass(number, entry) {
+            self.model.apply(log, &entire(log, flushed), None)?;
+        }
+        let at = number + 1;
         match entry.what {
             What::Write { offset, .. } => {
-                found.writes += 1;
-                if places.boots(offset) {
-                    near = 0;
-                    looks = vec![Kept::All, Kept::Pieces(vec![whole(log, number)])];
+                self.found.writes += 1;
+                if self.places.boots(offset) {
+                    self.look(at, Kept::Pieces(vec![entire(log, number)]), false)?;
+                    self.parts(at, wanted.random, &mut rng)?;
                 }
             }
             What::Flush => {
-                found.flushes += 1;
-                looks = vec![Kept::Nothing, Kept::All];
+                self.look(at, Kept::Nothing, true)?;
+                if whole.contains(&number) && !ends_before {
+                    self.start_whole(at, Kept::Nothing)?;
+                }
             }
         }
-        let mut look = |kept: Kept, always: bool| -> io::Result<()> {
-            let mut undo = Vec::new();
-            for piece in pieces(log, &waiting, &kept) {
-                model.apply(log, &piece, Some(&mut undo))?;
-            }
-            let state = model.state();
-            model.undo(undo);
-            if seen.insert(state.clone()) || always {
-                found.cuts.push(Cut { at, kept, state });
-            }
-            Ok(())
-        };
-        if entry.what == What::Flush && near < NEAR {
-            near += 1;
-            look(Kept::Nothing, true)?;
+        Ok(())
+    }
+
+    /// Looks at cuts that keep all, one disk's, or `random` parts of what waits.
+    fn parts(&mut self, at: usize, random: usize, rng: &mut StdRng) -> Result<(), Stopped> {
+        self.look(at, Kept::All, false)?;
+        for disk in 0..self.waiting.disks() {
+            let its = self.waiting.of(disk).iter().map(|one| entire(self.log, *one));
+            self.look(at, Kept::Pieces(its.collect()), false)?;
         }
-        looks.into_iter().try_for_each(|kept| look(kept, false))?;
-        for _ in moments.iter().filter(|moment| **moment == at) {
-            look(Kept::Pieces(some(log, &waiting, &mut rng)), true)?;
+        for _ in 0..random {
+            let kept = Kept::Pieces(self.some(rng));
+            self.look(at, kept, false)?;
+        }
+        Ok(())
+    }
+
+    fn start_whole(&mut self, at: usize, kept: Kept) -> Result<(), Stopped> {
+        let (kept, state) = self.judge(at, kept)?;
+        self.found.cuts.push(Cut { at, kept, state, whole: true });
+        Ok(())
+    }
+
+    /// Looks at one cut. `course`: it is what disks hold that forget all they may.
+    fn look(&mut self, at: usize, kept: Kept, course: bool) -> Result<(), Stopped> {
+        let (kept, state) = self.judge(at, kept)?;
+        if course && self.found.course.last() != Some(&state) {
+            self.found.course.push(state.clone());
+        }
+        if self.seen.insert(state.clone()) {
+            self.found.cuts.push(Cut { at, kept, state, whole: false });
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, at: usize, kept: Kept) -> Result<(Kept, State), Stopped> {
+        self.found.looks += 1;
+        let mut undo = Vec::new();
+        for piece in pieces(self.log, &self.waiting, &kept) {
+            self.model.apply(self.log, &piece, Some(&mut undo))?;
+        }
+        let (state, checked) = (self.model.state(), self.model.check());
+        self.model.undo(undo);
+        match checked {
+            Ok(()) => Ok((kept, state)),
+            Err(what) => Err(Stopped::Fault(Fault { at, kept, what })),
         }
     }
-    found.states = seen.len();
-    Ok(found)
+
+    /// A part of what waits: half of the writes, some of them torn.
+    fn some(&self, rng: &mut StdRng) -> Vec<Piece> {
+        let mut kept = Vec::new();
+        for number in self.waiting.all() {
+            let mut piece = entire(self.log, number);
+            match rng.gen_range(0..8) {
+                0..4 => continue,
+                4 => {
+                    let What::Write { offset, .. } = self.log.entries[number].what else {
+                        continue;
+                    };
+                    let unit = if self.places.boots(offset) { SECTOR } else { BLOCK };
+                    piece.len = rng.gen_range(0..=piece.len / unit) * unit;
+                }
+                _ => (),
+            }
+            kept.push(piece);
+        }
+        kept
+    }
 }
 
-/// Half of them anywhere, half of them just after a write to what starts the box.
-fn moments(log: &Log, places: &Places, random: usize, rng: &mut StdRng) -> Vec<usize> {
-    let count = log.entries.len();
-    let boots = |number: &usize| matches!(log.entries[*number].what, What::Write { offset, .. } if places.boots(offset));
-    let writes: Vec<usize> = (0..count).filter(boots).collect();
-    let near = |rng: &mut StdRng| writes.choose(rng).map(|number| number + rng.gen_range(1..4));
-    let moment = |index: usize| match near(rng) {
-        Some(moment) if index.is_multiple_of(2) => moment.min(count),
-        _ => rng.gen_range(1..=count.max(1)),
-    };
-    (0..random).map(moment).collect()
+/// The flushes near a write to what starts the box: numbers of entries.
+fn near(log: &Log, places: &Places) -> Vec<usize> {
+    let [before, after] = NEAR;
+    let (mut flushes, mut near) = (Vec::new(), BTreeSet::new());
+    for (number, entry) in log.entries.iter().enumerate() {
+        match entry.what {
+            What::Flush => flushes.push(number),
+            What::Write { offset, .. } if places.boots(offset) => {
+                near.extend(flushes.len().saturating_sub(before)..flushes.len() + after);
+            }
+            What::Write { .. } => (),
+        }
+    }
+    near.into_iter().filter_map(|ordinal| flushes.get(ordinal).copied()).collect()
 }
 
-fn whole(log: &Log, entry: usize) -> Piece {
+/// So many of them, evenly.
+fn spread(all: &[usize], count: usize) -> BTreeSet<usize> {
+    let count = count.min(all.len());
+    (0..count).map(|index| all[(2 * index + 1) * all.len() / (2 * count)]).collect()
+}
+
+fn entire(log: &Log, entry: usize) -> Piece {
     let What::Write { len, .. } = log.entries[entry].what else { unreachable!("only writes wait") };
     Piece { entry, len }
 }
 
 /// The pieces of what waits that are kept.
 pub(super) fn pieces(log: &Log, waiting: &Waiting, kept: &Kept) -> Vec<Piece> {
-    match kept {
+    let mut pieces = match kept {
         Kept::Nothing => Vec::new(),
-        Kept::All => waiting.all().map(|number| whole(log, number)).collect(),
+        Kept::All => waiting.all().map(|number| entire(log, number)).collect(),
         Kept::Pieces(pieces) => pieces.clone(),
-    }
-}
-
-/// A part of what waits: half of the writes, some of them torn at a sector.
-fn some(log: &Log, waiting: &Waiting, rng: &mut StdRng) -> Vec<Piece> {
-    let mut kept = Vec::new();
-    for number in waiting.all() {
-        let mut piece = whole(log, number);
-        match rng.gen_range(0..8) {
-            0..4 => continue,
-            4 => piece.len = rng.gen_range(0..=piece.len / SECTOR) * SECTOR,
-            _ => (),
-        }
-        kept.push(piece);
-    }
-    kept
-}
-
-impl Places {
-    /// Whether a write there goes to what starts the box, before the slots.
-    fn boots(&self, offset: u64) -> bool {
-        offset < self.slots[0].start
-    }
-}
-
-/// What starts the box, in memory.
-struct Model {
-    places: Places,
-    images: Vec<(File, u64)>,
-    disks: Vec<Disk>,
-    digest: u64,
-}
-
-struct Disk {
-    /// Everything before the slots.
-    boot: Vec<u8>,
-    /// For each slot and image.
-    slots: [Vec<Difference>; 2],
-}
-
-/// The sectors of a slot that differ from an image's, a bit for each.
-struct Difference {
-    bits: Vec<u64>,
-    count: u64,
-}
-
-impl Difference {
-    fn none(len: u64) -> Self {
-        Self { bits: vec![0; len.div_ceil(SECTOR * 64) as usize], count: 0 }
-    }
-
-    /// Gives back what was said of the sector before.
-    fn set(&mut self, sector: u64, differs: bool) -> bool {
-        let (word, bit) = (&mut self.bits[(sector / 64) as usize], 1 << (sector % 64));
-        let differed = *word & bit != 0;
-        if differed != differs {
-            *word ^= bit;
-            self.count = if differs { self.count + 1 } else { self.count - 1 };
-        }
-        differed
-    }
-}
-
-/// How to take a change back.
-enum Undo {
-    Boot { disk: usize, offset: usize, bytes: Vec<u8> },
-    Slot { disk: usize, slot: usize, image: usize, sector: u64, differed: bool },
-}
-
-impl Model {
-    fn load(before: &[PathBuf], places: &Places, images: &[PathBuf]) -> io::Result<Self> {
-        let open = |path: &PathBuf| {
-            let file = File::open(path)?;
-            let len = file.metadata()?.len();
-            Ok::<_, io::Error>((file, len))
-        };
-        let images = images.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-        let none = || images.iter().map(|(_, len)| Difference::none(*len)).collect::<Vec<_>>();
-        let boot = vec![0; places.slots[0].start as usize];
-        let disks = before.iter().map(|_| Disk { boot: boot.clone(), slots: [none(), none()] });
-        let disks = disks.collect();
-        let mut model = Self { places: places.clone(), images, disks, digest: 0 };
-        let mut bytes = vec![0; CHUNK];
-        for (disk, path) in before.iter().enumerate() {
-            let (file, _) = open(path)?;
-            let [_, b] = places.slots;
-            let end = b.start + b.len;
-            for start in (0..end).step_by(CHUNK) {
-                let part = &mut bytes[..(end - start).min(CHUNK as u64) as usize];
-                file.read_exact_at(part, start)?;
-                model.write(disk, start, part, None)?;
-            }
-        }
-        Ok(model)
-    }
-
-    fn state(&self) -> State {
-        let holds = |slot: &Vec<Difference>| slot.iter().position(|image| image.count == 0);
-        let slots = self.disks.iter().map(|disk| disk.slots.each_ref().map(holds)).collect();
-        State { digest: self.digest, slots }
-    }
-
-    fn apply(
-        &mut self,
-        log: &Log,
-        piece: &Piece,
-        mut undo: Option<&mut Vec<Undo>>,
-    ) -> io::Result<()> {
-        let entry = log.entries[piece.entry];
-        let What::Write { offset, at, .. } = entry.what else { return Ok(()) };
-        let [_, b] = self.places.slots;
-        // The rest of a write to the data partition says nothing here.
-        let end = (offset + piece.len).min(b.start + b.len);
-        let mut bytes = vec![0; CHUNK];
-        for start in (offset..end).step_by(CHUNK) {
-            let part = &mut bytes[..(end - start).min(CHUNK as u64) as usize];
-            log.read(at, start - offset, part)?;
-            self.write(entry.disk, start, part, undo.as_deref_mut())?;
-        }
-        Ok(())
-    }
-
-    fn write(
-        &mut self,
-        disk: usize,
-        offset: u64,
-        bytes: &[u8],
-        mut undo: Option<&mut Vec<Undo>>,
-    ) -> io::Result<()> {
-        let boot_end = self.places.slots[0].start;
-        if offset < boot_end {
-            let len = bytes.len().min((boot_end - offset) as usize);
-            let old = self.boot(disk, offset as usize, &bytes[..len]);
-            if let Some(undo) = &mut undo {
-                undo.push(Undo::Boot { disk, offset: offset as usize, bytes: old });
-            }
-        }
-        for (slot, span) in self.places.slots.into_iter().enumerate() {
-            for (image, (file, len)) in self.images.iter().enumerate() {
-                let start = offset.max(span.start);
-                let end = (offset + bytes.len() as u64).min(span.start + len);
-                if start >= end {
-                    continue;
-                }
-                let mut wanted = vec![0; (end - start) as usize];
-                file.read_exact_at(&mut wanted, start - span.start)?;
-                let there = &bytes[(start - offset) as usize..(end - offset) as usize];
-                let difference = &mut self.disks[disk].slots[slot][image];
-                let sectors = wanted.chunks(SECTOR as usize).zip(there.chunks(SECTOR as usize));
-                for (sector, (wanted, there)) in ((start - span.start) / SECTOR..).zip(sectors) {
-                    let differed = difference.set(sector, wanted != there);
-                    if let Some(undo) = &mut undo
-                        && differed != (wanted != there)
-                    {
-                        undo.push(Undo::Slot { disk, slot, image, sector, differed });
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Changes what is before the slots. Gives back what was there.
-    fn boot(&mut self, disk: usize, offset: usize, bytes: &[u8]) -> Vec<u8> {
-        let there = &mut self.disks[disk].boot[offset..offset + bytes.len()];
-        let old = there.to_vec();
-        there.copy_from_slice(bytes);
-        let size = SECTOR as usize;
-        for (index, (old, new)) in old.chunks(size).zip(bytes.chunks(size)).enumerate() {
-            if old != new {
-                let at = offset + index * size;
-                self.digest ^= hash(disk, at, old) ^ hash(disk, at, new);
-            }
-        }
-        old
-    }
-
-    fn undo(&mut self, changes: Vec<Undo>) {
-        for change in changes.into_iter().rev() {
-            match change {
-                Undo::Boot { disk, offset, bytes } => _ = self.boot(disk, offset, &bytes),
-                Undo::Slot { disk, slot, image, sector, differed } => {
-                    self.disks[disk].slots[slot][image].set(sector, differed);
-                }
-            }
-        }
-    }
-}
-
-fn hash(disk: usize, at: usize, sector: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (disk, at, sector).hash(&mut hasher);
-    hasher.finish()
+    };
+    pieces.retain(|piece| piece.len <= LONGEST);
+    pieces
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::envblock::EnvBlock;
+    use crate::image::layout::Span;
 
     const SLOT: u64 = 16 << 10;
+    const ESP_COPY: u64 = 4096 + 512;
 
-    /// A disk whose slot A holds the first image, and its log.
+    /// A disk whose slot A holds the image "old", and its log.
     struct Bench {
         dir: tempfile::TempDir,
         log: Log,
+        state: EnvBlock,
     }
 
     impl Bench {
         fn new() -> Self {
             let dir = tempfile::tempdir().expect("dir");
-            let mut disk = vec![0; 3 * SLOT as usize];
+            let mut disk = vec![0; 4 * SLOT as usize];
+            let state = EnvBlock::initial("old");
+            for place in [0, ESP_COPY as usize] {
+                disk[place..][..1024].copy_from_slice(&state.encode().expect("block"));
+            }
             disk[SLOT as usize..][..8192].fill(1);
             std::fs::write(dir.path().join("disk"), disk).expect("disk");
             for (name, byte) in [("old", 1), ("new", 2)] {
                 std::fs::write(dir.path().join(name), [byte; 8192]).expect("image");
             }
             let log = Log::create(&dir.path().join("log")).expect("log");
-            Self { dir, log }
+            Self { dir, log, state }
         }
 
         fn write(&mut self, offset: u64, bytes: &[u8]) {
             self.log.write(0, offset, bytes.len() as u64, Some(bytes)).expect("write");
         }
 
-        fn find(&self, random: usize) -> Found {
+        /// Slot B is to be started.
+        fn switch(&mut self) {
+            for (name, value) in [("gen", "2"), ("try", "b"), ("b", "new")] {
+                self.state.set(name, value).expect("a word");
+            }
+        }
+
+        fn save(&mut self, place: u64) {
+            let block = self.state.encode().expect("block");
+            self.write(place, &block);
+        }
+
+        fn find(&self, random: usize, boots: usize) -> Result<Found, Fault> {
             let path = |name: &str| self.dir.path().join(name);
-            let places = Places { slots: [1, 2].map(|n| Span { start: n * SLOT, len: SLOT }) };
-            let images = [path("old"), path("new")];
-            find(&self.log, &[path("disk")], &places, &images, random, 7).expect("found")
-        }
-
-        /// Whether there is a cut with the boot sector written, and slot B not whole.
-        fn goes_wrong(&self) -> bool {
-            let states: Vec<State> = self.find(0).cuts.into_iter().map(|cut| cut.state).collect();
-            let before = Self::new().find_first();
-            states.iter().any(|state| state.digest != before && state.slots[0][1] != Some(1))
-        }
-
-        fn find_first(mut self) -> u64 {
-            self.log.flush(0);
-            self.find(0).cuts[0].state.digest
+            let places = Places {
+                bootenv: Span { start: 0, len: 4096 },
+                esp: Span { start: 4096, len: 4096 },
+                slots: [1, 2].map(|n| Span { start: n * SLOT, len: SLOT }),
+            };
+            let candidates =
+                ["old", "new"].map(|id| Candidate { id: id.to_owned(), root: path(id) });
+            let wanted = Wanted { random, seed: 7, boots };
+            find(&self.log, &[path("disk")], &places, &candidates, wanted).expect("found")
         }
     }
 
     #[test]
     fn a_switch_before_the_image_is_on_the_disk_is_found() {
-        let mut bench = Bench::new();
-        bench.write(2 * SLOT, &[2; 8192]);
-        bench.write(512, &[9; 512]);
-        bench.log.flush(0);
-        assert!(bench.goes_wrong());
+        for flushed in [false, true] {
+            let mut bench = Bench::new();
+            bench.write(2 * SLOT, &[2; 8192]);
+            if flushed {
+                bench.log.flush(0);
+            }
+            bench.switch();
+            bench.save(0);
+            bench.log.flush(0);
+            let found = bench.find(0, 0).map(|found| found.cuts.len());
+            match flushed {
+                true => assert_eq!(found, Ok(3), "as it was, with the image, with the switch"),
+                false => assert_eq!(found.expect_err("a fault").at, 2),
+            }
+        }
+    }
 
+    #[test]
+    fn an_image_that_changes_while_it_is_named_is_found() {
         let mut bench = Bench::new();
         bench.write(2 * SLOT, &[2; 8192]);
         bench.log.flush(0);
-        bench.write(512, &[9; 512]);
+        bench.write(2 * SLOT + 4096, &[3; 4096]);
+        bench.switch();
+        bench.save(0);
+        bench.write(2 * SLOT + 4096, &[2; 4096]);
         bench.log.flush(0);
-        assert!(!bench.goes_wrong());
+        assert!(bench.find(0, 0).is_err_and(|fault| fault.kept != Kept::Nothing));
+    }
+
+    #[test]
+    fn what_grub_and_the_initrd_disagree_on_is_found() {
+        for first in [0, ESP_COPY] {
+            let mut bench = Bench::new();
+            bench.write(2 * SLOT, &[2; 8192]);
+            bench.log.flush(0);
+            bench.switch();
+            bench.save(first);
+            bench.log.flush(0);
+            bench.save(ESP_COPY - first);
+            bench.log.flush(0);
+            match (first, bench.find(4, 0)) {
+                (0, found) => assert_eq!(found.expect("no fault").course.len(), 4),
+                (_, found) => assert!(found.expect_err("a fault").what.contains("for the initrd")),
+            }
+        }
+    }
+
+    #[test]
+    fn a_boot_state_that_is_lost_is_found() {
+        let mut bench = Bench::new();
+        bench.write(ESP_COPY, &[0; 512]);
+        bench.log.flush(0);
+        assert!(bench.find(0, 0).expect_err("a fault").what.contains("ESP"));
     }
 
     #[test]
     fn every_state_is_found_once_and_random_cuts_keep_a_part() {
+        use super::super::model::Held;
         let mut bench = Bench::new();
         bench.log.flush(0);
         bench.write(2 * SLOT, &[2; 8192]);
@@ -426,16 +406,25 @@ mod tests {
         bench.log.write(0, 2 * SLOT + 512, 512, None).expect("write");
         bench.write(2 * SLOT + 512, &[2; 512]);
         bench.log.flush(0);
-        let found = bench.find(0);
-        assert_eq!((found.writes, found.flushes, found.states), (3, 4, 2));
+        let found = bench.find(0, 0).expect("no fault");
+        assert_eq!((found.writes, found.flushes, found.course.len()), (3, 4, 2));
+        assert_eq!(found.looks, 1 + 4 * (1 + 1 + 1), "nothing, all, and all of the one disk's");
         let slots: Vec<_> = found.cuts.iter().map(|cut| cut.state.slots[0]).collect();
-        assert_eq!(slots, [[Some(0), None], [Some(0), Some(1)]]);
-        let found = bench.find(20);
-        assert_eq!(found.cuts.len(), 20 + found.states - 1, "one of them is torn: a third state");
-        bench.write(512, &[9; 512]);
-        (0..NEAR + 3).for_each(|_| bench.log.flush(0));
-        let cuts = bench.find(0).cuts;
-        let after = cuts.iter().filter(|cut| cut.at > 8 && cut.kept == Kept::Nothing).count();
-        assert_eq!(after, NEAR, "{cuts:?}");
+        let [old, new] = [Held::Image(0), Held::Image(1)];
+        assert_eq!(slots, [[old, Held::Part(4)], [old, new]]);
+        // The power goes before the last flush, with the zeros and without what was written over them.
+        let found = bench.find(32, 0).expect("no fault");
+        assert!(found.cuts.iter().any(|cut| cut.state.slots[0] == [old, Held::Part(1)]));
+    }
+
+    #[test]
+    fn starts_to_the_end_are_near_a_write_to_what_starts_the_box() {
+        let mut bench = Bench::new();
+        (0..200).for_each(|_| bench.log.flush(0));
+        bench.save(0);
+        (0..200).for_each(|_| bench.log.flush(0));
+        let found = bench.find(0, 4).expect("no fault");
+        let whole: Vec<_> = found.cuts.iter().filter(|cut| cut.whole).map(|cut| cut.at).collect();
+        assert_eq!(whole, [158, 192, 229, 263], "200 - 60 to 201 + 80, in their middles");
     }
 }

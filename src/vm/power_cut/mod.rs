@@ -5,6 +5,7 @@
 //! write by write, and a write may end at any sector.
 
 mod cuts;
+mod model;
 mod nbd;
 mod record;
 mod steps;

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::cuts::Piece;
 use super::record::{Log, What};
 use crate::image::envblock::{self, EnvBlock};
 use crate::image::layout::{SECTOR, Span};

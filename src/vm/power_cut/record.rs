@@ -51,6 +51,16 @@ impl Waiting {
         }
     }
 
+    /// Those of one disk.
+    pub(super) fn of(&self, disk: usize) -> &[usize] {
+        &self.0[disk]
+    }
+
+    /// How many disks there are.
+    pub(super) fn disks(&self) -> usize {
+        self.0.len()
+    }
+
     /// All of them, disk by disk.
     pub(super) fn all(&self) -> impl Iterator<Item = usize> {
         self.0.iter().flatten().copied()
@@ -142,6 +152,11 @@ impl Recorder {
             }));
         }
         Ok(Self { log, stop, sockets: sockets.to_vec(), servers })
+    }
+
+    /// How many writes and flushes there were.
+    pub(in crate::vm) fn count(&self) -> usize {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).entries.len()
     }
 
     /// Ends the recording; the machine must be off.

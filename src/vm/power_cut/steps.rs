@@ -1,13 +1,14 @@
 //! The steps that record, and that start what every power cut leaves.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::cuts::{self, Cut, Found, Kept, Places, State};
+use super::cuts::{self, Found, Kept, Wanted};
+use super::model::{Candidate, Held, Places, State};
 use super::record::{Log, Recorder, Waiting, What};
 use crate::image::layout::{Layout, Part};
 use crate::image::punch_hole;
@@ -19,17 +20,17 @@ use crate::vm::run::{Look, Run, Stop};
 use crate::vm::spec::ReplayPowerCuts;
 
 const INTERVAL: Duration = Duration::from_secs(2);
-/// For GRUB, and the kernel's first lines.
-const START_LIMIT: Duration = Duration::from_secs(5 * 60);
+/// For GRUB, the kernel and the initrd, which may have data to put back.
+const START_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// For a box that a cut has left on trial: it may have to go back.
 const SETTLE_LIMIT: Duration = Duration::from_secs(45 * 60);
+/// How often one start is tried if QEMU itself crashes.
+const CRASHES: usize = 3;
 const WRITES: &str = "scratch-writes.raw";
 /// Files of each disk: what the recorded machine works on, what it began with, where it gets at the former.
 const LIVE: [&str; 2] = ["scratch-", ".raw"];
 const BEFORE: [&str; 2] = ["replay-", ".raw"];
 const SOCKET: [&str; 2] = ["nbd-", ".sock"];
-/// What undoing a kept piece may take in memory. Longer ones are discards, which a disk may as well forget.
-const LONGEST_UNDO: u64 = 64 << 20;
 
 /// The disks after a cut, which are changed as the log says.
 struct Replay<'a> {
@@ -70,25 +71,28 @@ impl Run<'_> {
             return Err(Mismatch::new("a recording", "none: record-writes comes first").into());
         };
         let log = recorder.end();
-        let disks = names(BEFORE, self.make.drives.count());
+        let count = self.make.drives.count();
+        for path in self.paths(&names(LIVE, count)) {
+            fs::remove_file(path).map_err(failed("removing the recorded disks"))?;
+        }
+        let candidates = self.candidates();
+        let course = self.course(step)?;
+        let disks = names(BEFORE, count);
         let before = self.paths(&disks);
-        let target = self.setup.target;
-        let layout = Layout::new("", target.slot_size, target.disks);
-        let layout =
-            layout.map_err(|error| failed("placing the slots")(io::Error::other(error)))?;
-        let places = Places { slots: [layout.span(Part::RootA), layout.span(Part::RootB)] };
-        let dirs: Vec<&Path> = std::iter::once(self.setup.image)
-            .chain(self.setup.images.values().map(PathBuf::as_path))
-            .collect();
-        let roots: Vec<PathBuf> = dirs.iter().map(|dir| dir.join("root.img")).collect();
-        let ids: Vec<String> = dirs
-            .iter()
-            .map(|dir| dir.file_name().unwrap_or_default().to_string_lossy().into_owned())
-            .collect();
-        let found = cuts::find(&log, &before, &places, &roots, step.random, step.seed)
+        let wanted = Wanted { random: step.random, seed: step.seed, boots: step.boots };
+        let found = cuts::find(&log, &before, &self.places()?, &candidates, wanted)
             .map_err(failed("going through the recording"))?;
-        let Found { cuts, writes, flushes, states } = &found;
-        self.say(format!("{writes} writes, {flushes} flushes, {states} states of what starts it"));
+        let found = found.map_err(|fault| {
+            let expected = "a box that can start after each power cut, with what it is to start";
+            told(Mismatch::new(expected, fault.what), fault.at, &fault.kept, &log, step.seed)
+        })?;
+        let Found { writes, flushes, looks, cuts, .. } = &found;
+        let whole = cuts.iter().filter(|cut| cut.whole).count();
+        self.say(format!(
+            "{writes} writes and {flushes} flushes; {looks} cuts looked at, with {} different states of what starts \
+             the box, which GRUB and the initrd are to start; {whole} starts to the end",
+            cuts.len() - whole,
+        ));
 
         let open = |path: &PathBuf| File::options().read(true).write(true).open(path);
         let opened = before.iter().map(open).collect::<io::Result<Vec<_>>>();
@@ -96,38 +100,66 @@ impl Run<'_> {
             log: &log,
             disks: opened.map_err(failed("opening the replayed disks"))?,
             done: 0,
-            waiting: Waiting::none(before.len()),
+            waiting: Waiting::none(count),
         };
         self.make.drives.change_media(Medium::Replayed, disks);
-        let mut judged: BTreeMap<&State, Choice> = BTreeMap::new();
-        let mut started = BTreeMap::<String, usize>::new();
-        let boots = step.boots.min(cuts.len());
-        for (number, cut) in cuts.iter().enumerate() {
-            let whole = (number + 1) * boots / cuts.len() > number * boots / cuts.len();
-            if judged.contains_key(&cut.state) && !whole {
-                continue;
-            }
+        let mut chosen: BTreeMap<&State, String> = BTreeMap::new();
+        let mut ended = BTreeMap::<String, usize>::new();
+        for cut in cuts {
             replay.advance(cut.at).map_err(failed("replaying"))?;
             let undo = replay.keep(&cut.kept).map_err(failed("replaying"))?;
-            let wrong = |stop| told(stop, cut, &log, step.seed);
-            if !judged.contains_key(&cut.state) {
-                let choice = self.grubs_choice().map_err(wrong)?;
-                sound(&choice, &cut.state, &ids).map_err(|stop| wrong(stop.into()))?;
-                judged.insert(&cut.state, choice);
-            }
-            if whole {
-                let id = self.whole_start(step, &ids).map_err(wrong)?;
-                *started.entry(id).or_default() += 1;
+            let wrong = |stop| match stop {
+                Stop::Wrong(mismatch) => told(mismatch, cut.at, &cut.kept, &log, step.seed),
+                stop => stop,
+            };
+            if cut.whole {
+                let id = self.though_qemu_crashes(|run| run.whole_start(step, cut.at, &candidates));
+                *ended.entry(id.map_err(wrong)?).or_default() += 1;
+            } else {
+                let choice = self.though_qemu_crashes(Self::choice).map_err(wrong)?;
+                sound(&choice, &cut.state, &candidates).map_err(|stop| wrong(stop.into()))?;
+                chosen.insert(&cut.state, choice.id);
             }
             replay.take_back(undo).map_err(failed("replaying"))?;
         }
-        let counts: Vec<_> = started.iter().map(|(id, count)| format!("{count} to {id}")).collect();
+        let counts: Vec<_> = ended.iter().map(|(id, count)| format!("{count} in {id}")).collect();
         self.say(format!(
-            "GRUB started {} states; {boots} whole starts: {}",
-            judged.len(),
+            "{} states were started, all in a whole image; starts to the end: {}",
+            chosen.len(),
             counts.join(", ")
         ));
-        Ok(())
+        // If no cut loses what was flushed, the box changes from image to image as it was told to, and never back.
+        let mut went: Vec<String> =
+            found.course.iter().filter_map(|state| chosen.get(state).cloned()).collect();
+        went.dedup();
+        if went == course {
+            return Ok(());
+        }
+        Err(Mismatch::new(format!("starts of {}", course.join(", ")), went.join(", ")).into())
+    }
+
+    /// The image that is tested, and the test's other ones.
+    fn candidates(&self) -> Vec<Candidate> {
+        let others = self.setup.images.values().map(PathBuf::as_path);
+        let candidate = |dir: &Path| Candidate { id: id_of(dir), root: dir.join("root.img") };
+        std::iter::once(self.setup.image).chain(others).map(candidate).collect()
+    }
+
+    /// The images that are to be started, one after the other.
+    fn course(&self, step: &ReplayPowerCuts) -> Result<Vec<String>, Stop> {
+        let id = |name: &String| {
+            let dir = self.setup.images.get(name).map(|dir| id_of(dir));
+            dir.ok_or_else(|| Mismatch::new("the name of one of the test's images", name).into())
+        };
+        step.course.iter().map(id).collect()
+    }
+
+    fn places(&self) -> Result<Places, Stop> {
+        let target = self.setup.target;
+        let layout = Layout::new("", target.slot_size, target.disks)
+            .map_err(|error| failed("placing the slots")(io::Error::other(error)))?;
+        let slots = [Part::RootA, Part::RootB].map(|part| layout.span(part));
+        Ok(Places { bootenv: layout.span(Part::BootEnv), esp: layout.span(Part::Esp), slots })
     }
 
     fn paths(&self, names: &[String]) -> Vec<PathBuf> {
@@ -138,72 +170,132 @@ impl Run<'_> {
         (self.events)(Event::Note(format!("power cuts: {what}")));
     }
 
-    /// Starts the machine until its kernel tells what it was started with.
-    fn grubs_choice(&mut self) -> Result<Choice, Stop> {
+    /// Does something that starts the machine, and switches that off. QEMU crashes now and then: the cut is tried again.
+    fn though_qemu_crashes<T>(
+        &mut self,
+        mut start: impl FnMut(&mut Self) -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
+        let mut crashes = 0;
+        loop {
+            let result = start(self);
+            if result.is_ok() {
+                // Its last words must not count for the next start.
+                self.machine = None;
+                self.look_at_console()?;
+                return result;
+            }
+            match result {
+                Err(Stop::Failure(TestFailure::Crashed { .. })) if crashes + 1 < CRASHES => {
+                    crashes += 1;
+                    self.machine = None;
+                    self.look_at_console()?;
+                    self.say("QEMU crashed; this cut is started anew".to_owned());
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Starts the machine until the initrd has handed it to systemd. Gives back what it was started with in the end.
+    fn choice(&mut self) -> Result<Choice, Stop> {
         self.power_on()?;
-        let start = Instant::now();
-        let choice = self.until("a kernel's command line", INTERVAL / 10, |run| {
-            if let Some(choice) = run.console.line("Command line:").and_then(choice) {
-                return Ok(Look::Here(choice));
-            }
-            if start.elapsed() < START_LIMIT {
-                return Ok(Look::NotYet("no kernel".to_owned()));
-            }
-            Err(Mismatch::new("a kernel that starts", run.console.tail(3).join("; ")).into())
-        });
-        self.machine = None;
-        choice
+        self.within(START_LIMIT, |run| {
+            run.until("a start that comes to systemd", INTERVAL / 4, |run| {
+                let line = run.console.line("Command line:");
+                match line.and_then(choice).filter(|_| run.console.says("systemd[1]:")) {
+                    Some(choice) => Ok(Look::Here(choice)),
+                    None => Ok(Look::NotYet(run.console.tail(3).join("; "))),
+                }
+            })
+        })
     }
 
     /// Starts the machine, waits until it is done with what the cut interrupted. Gives back which image runs.
-    fn whole_start(&mut self, step: &ReplayPowerCuts, ids: &[String]) -> Result<String, Stop> {
+    fn whole_start(
+        &mut self,
+        step: &ReplayPowerCuts,
+        at: usize,
+        candidates: &[Candidate],
+    ) -> Result<String, Stop> {
         const ASK: &str = "if sudo test -e /state/.chatimg/switch; then echo a switch; exit; fi; \
             systemctl is-system-running --wait >/dev/null; systemctl --failed --no-legend --plain; \
             cat /proc/cmdline";
         self.power_on()?;
-        let start = Instant::now();
-        let id = self.until("a box that has come to rest", INTERVAL, |run| {
-            run.wait_ssh()?;
-            let output = run.command(ASK, Some(SETTLE_LIMIT))?;
-            let said = output.map_or_else(String::new, |output| output.stdout + &output.stderr);
-            let choice = choice(&said).filter(|_| said.trim().lines().count() == 1);
-            match choice {
-                Some(choice) => Ok(Look::Here(choice.id)),
-                None if start.elapsed() < SETTLE_LIMIT => Ok(Look::NotYet(said)),
-                None => {
-                    Err(Mismatch::new("a box that comes to rest, without failed units", said)
-                        .into())
-                }
+        self.within(SETTLE_LIMIT, |run| {
+            let id =
+                run.until("a box that has come to rest, without failed units", INTERVAL, |run| {
+                    run.wait_ssh()?;
+                    let output = run.command(ASK, None)?;
+                    let said =
+                        output.map_or_else(String::new, |output| output.stdout + &output.stderr);
+                    let choice = choice(&said).filter(|_| said.trim().lines().count() == 1);
+                    Ok(choice.map_or(Look::NotYet(said), |choice| Look::Here(choice.id)))
+                })?;
+            if !candidates.iter().any(|candidate| candidate.id == id) {
+                return Err(Mismatch::new("one of the test's images", id).into());
             }
-        })?;
-        if !ids.contains(&id) {
-            return Err(Mismatch::new(ids.join(" or "), id).into());
+            run.until("the server's answer", INTERVAL, |run| match run.matrix_read(&step.read) {
+                Ok(()) => Ok(Look::Here(())),
+                // The server may not be up yet.
+                Err(Stop::Wrong(Mismatch { got, .. })) => Ok(Look::NotYet(got)),
+                Err(stop) => Err(stop),
+            })?;
+            run.data_fit(step, at, &id)?;
+            run.look_at_journal()?;
+            Ok(id)
+        })
+    }
+
+    /// The message that only one image's data have is there with that image, once it was acknowledged, and with no other.
+    fn data_fit(&mut self, step: &ReplayPowerCuts, at: usize, id: &str) -> Result<(), Stop> {
+        let mine = &step.only_with;
+        let own = self.setup.images.get(&mine.image).is_some_and(|dir| id_of(dir) == id);
+        let text = self.fill(&mine.body)?;
+        let there = self.texts(&self.fill(&step.read.by)?, &self.fill(&step.read.room)?)?;
+        let there = there.contains_key(&text);
+        let sent = self.sessions.recorded.get(&text).is_some_and(|count| *count <= at);
+        let wrong = |what: &str, got: &str| {
+            Err(Mismatch::new(format!("{what} in image {id}: {text:?}"), got).into())
+        };
+        match (own, there) {
+            (false, true) => wrong(
+                "no message of the other image",
+                "it is there: the data are the other image's",
+            ),
+            (true, false) if sent => wrong("an acknowledged message", "it is lost"),
+            _ => Ok(()),
         }
-        self.until("the message from before", INTERVAL, |run| match run.matrix_read(&step.read) {
-            Ok(()) => Ok(Look::Here(())),
-            // The server may not be up yet.
-            Err(Stop::Wrong(Mismatch { got, .. })) if start.elapsed() < SETTLE_LIMIT => {
-                Ok(Look::NotYet(got))
-            }
-            Err(stop) => Err(stop),
-        })?;
-        self.machine = None;
-        Ok(id)
+    }
+
+    /// With a deadline that is earlier.
+    fn within<T>(
+        &mut self,
+        limit: Duration,
+        act: impl FnOnce(&mut Self) -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
+        let deadline = self.deadline;
+        self.deadline = deadline.min(Instant::now() + limit);
+        let result = act(self);
+        self.deadline = deadline;
+        result
     }
 }
 
 /// The image that was started is whole in that slot, on every disk.
-fn sound(choice: &Choice, state: &State, ids: &[String]) -> Result<(), Mismatch> {
-    let image = ids.iter().position(|id| *id == choice.id);
-    let holding: Vec<_> = state.slots.iter().map(|slots| slots[choice.slot]).collect();
-    if image.is_some() && holding.iter().all(|held| *held == image) {
+fn sound(choice: &Choice, state: &State, candidates: &[Candidate]) -> Result<(), Mismatch> {
+    let image = candidates.iter().position(|candidate| candidate.id == choice.id);
+    let holding: Vec<Held> = state.slots.iter().map(|slots| slots[choice.slot]).collect();
+    if image.is_some_and(|image| holding.iter().all(|held| *held == Held::Image(image))) {
         return Ok(());
     }
-    let names = |held: &Option<usize>| held.map_or("no whole image", |index| &ids[index]);
-    let holding: Vec<_> = holding.iter().map(names).collect();
     let Choice { slot, id } = choice;
-    let got = format!("slot {slot} was started as {id}, the disks hold {}", holding.join(" and "));
+    let got = format!("slot {slot} was started as {id}, the disks hold {holding:?}");
     Err(Mismatch::new("the start of an image that is whole", got))
+}
+
+/// An image's id, by its folder.
+fn id_of(dir: &Path) -> String {
+    dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// From the kernel's command line.
@@ -218,15 +310,14 @@ fn choice(line: &str) -> Option<Choice> {
 }
 
 /// Says which cut it was.
-fn told(stop: Stop, cut: &Cut, log: &Log, seed: u64) -> Stop {
-    let Stop::Wrong(Mismatch { expected, got }) = stop else { return stop };
-    let kept = match &cut.kept {
+fn told(mismatch: Mismatch, at: usize, kept: &Kept, log: &Log, seed: u64) -> Stop {
+    let Mismatch { expected, got } = mismatch;
+    let kept = match kept {
         Kept::Nothing => "nothing".to_owned(),
         Kept::All => "all".to_owned(),
         Kept::Pieces(pieces) => format!("{} writes", pieces.len()),
     };
-    let (at, count) = (cut.at, log.entries.len());
-    let after = format!("power cut after {at} of {count} writes and flushes");
+    let after = format!("power cut after {at} of {} writes and flushes", log.entries.len());
     let got = format!("{got} ({after}, keeping {kept} of what was not flushed; seed {seed})");
     Mismatch { expected, got }.into()
 }
@@ -259,12 +350,10 @@ impl Replay<'_> {
         for piece in cuts::pieces(self.log, &self.waiting, kept) {
             let entry = self.log.entries[piece.entry];
             let What::Write { offset, .. } = entry.what else { continue };
-            if piece.len <= LONGEST_UNDO {
-                let mut bytes = vec![0; piece.len as usize];
-                self.disks[entry.disk].read_exact_at(&mut bytes, offset)?;
-                undo.push((entry.disk, offset, bytes));
-                self.write(piece.entry, piece.len)?;
-            }
+            let mut bytes = vec![0; piece.len as usize];
+            self.disks[entry.disk].read_exact_at(&mut bytes, offset)?;
+            undo.push((entry.disk, offset, bytes));
+            self.write(piece.entry, piece.len)?;
         }
         Ok(undo)
     }
