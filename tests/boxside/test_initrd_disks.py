@@ -30,7 +30,8 @@ mdadm() {
     for word in $SICK; do case "$*" in *--create*"$word"*) return 1 ;; esac; done
 }
 image_on() { cat "ROOT/dev/$1.image" 2>/dev/null; }
-examine() { cat "$2.uuid" 2>/dev/null; }
+examine() { case $1 in MD_EVENTS) cat "$2.events" ;; *) cat "$2.uuid" ;; esac 2>/dev/null; }
+knows_both_legs() { [ ! -e "$1.alone" ]; }
 dd() {
     for word in $READONLY; do case "$*" in *"of=ROOT/dev/$word "*) cat >/dev/null; return 1 ;; esac; done
     command dd "$@"
@@ -45,7 +46,9 @@ class Machine:
         (self.root / "dev").mkdir()
         (self.root / "sys/block").mkdir(parents=True)
 
-    def disk(self, name: str, leg: int, data: str, note: str = "", image: str = ID, box: str = "") -> None:
+    def disk(
+        self, name: str, leg: int, data: str, note: str = "", image: str = ID, box: str = "", events: int = 0, alone: bool = False
+    ) -> None:
         sectors = 4096
         header = b"EFI PART" + bytes(48) + uuid.UUID(GUIDS[leg]).bytes_le
         table = bytearray(sectors * 512)
@@ -63,6 +66,9 @@ class Machine:
         self.dev(f"{name}.image").write_text(image)
         if box:
             self.dev(f"{name}6.uuid").write_text(box)
+        self.dev(f"{name}6.events").write_text(f"{events}\n")
+        if alone:
+            self.dev(f"{name}6.alone").touch()
 
     def dev(self, name: str) -> Path:
         return self.root / "dev" / name
@@ -135,7 +141,7 @@ class InitrdDisks(unittest.TestCase):
         self.box.dev("sda").write_bytes(bytes(4096))
         text, last = self.start()
         self.assertFalse(self.formatted(text))
-        self.assertIn("fail 60: the disk sdb has none of the mirror's data", last)
+        self.assertIn("fail 60: the disk sdb (unknown model, serial unknown) has none of the mirror's data", last)
         # A new one beside it makes no new box either.
         self.box.disk("sdc", 0, "blank")
         self.assertIn("fail 60: the disk sdb has none", self.start()[1])
@@ -145,9 +151,9 @@ class InitrdDisks(unittest.TestCase):
         self.box.disk("sdb", 1, "blank")
         text, last = self.start()
         self.assertFalse(self.formatted(text))
-        self.assertIn("fail 60: the disk sda holds data, but not image", last)
+        self.assertIn("fail 60: the disk sda (unknown model, serial unknown) holds data, but not image", last)
         self.box.dev("sda.image").write_text("")  # Its slot cannot be read.
-        self.assertIn("fail 60: the disk sda holds data", self.start()[1])
+        self.assertIn("fail 60: the disk sda (unknown model, serial unknown) holds data", self.start()[1])
 
     def test_a_formatting_cut_short_between_the_notes(self):
         self.box.disk("sda", 0, "used", "CHATIMG-FORMATTED-1\n", box=BOX)
@@ -163,7 +169,7 @@ class InitrdDisks(unittest.TestCase):
     def test_data_of_two_boxes_are_refused(self):
         self.box.disk("sda", 0, "used", box=BOX)
         self.box.disk("sdb", 1, "used", box=OTHER)
-        self.assertIn("fail 60: the disks sda sdb hold data of different boxes", self.start()[1])
+        self.assertRegex(self.start()[1], r"fail 60: the disks sda \(.*\) and sdb \(.*\) hold data of different boxes")
 
     def test_one_sick_disk_does_not_stop_the_first_boot(self):
         for options in ({"readonly": "sdb3"}, {"sick": "sdb6"}):
@@ -193,6 +199,39 @@ class InitrdDisks(unittest.TestCase):
         self.assertIn("the disk sda lacks partition 5; going on without the disk sda", text)
         (self.box.root / "sys/block/sdb/sdb5/partition").unlink()
         self.assertIn("fail 5: the disk sdb lacks partition 5", self.start()[1])
+
+    def test_a_disk_that_is_back_beside_the_one_in_its_place_stays_out(self):
+        for old, new in (("sda", "sdc"), ("sdc", "sda")):
+            with self.subTest(old=old), tempfile.TemporaryDirectory() as folder:
+                self.box = Machine(folder)
+                self.box.disk(old, 0, "used", box=BOX, events=20)
+                self.box.disk(new, 0, "used", box=BOX, events=30)
+                self.box.disk("sdb", 1, "used", box=BOX, events=30)
+                device = self.box.root / f"sys/block/{old}/device"
+                device.mkdir()
+                (device / "model").write_text("WDC WD10   \n")
+                (device / "vpd_pg80").write_bytes(b"\0\x80\0\x08 WD-42\0\0")
+                text, last = self.start()
+                self.assertEqual(last, f"disks: {new} sdb ticks:1")
+                self.assertEqual(text.count(f"the disk {old} (WDC WD10, serial WD-42) is an old leg"), 1)
+
+    def test_two_disks_of_one_leg_are_refused_if_nothing_tells_which_is_old(self):
+        cases = (
+            {"events": 30},
+            {"events": 20, "alone": True},
+            {"events": 20, "box": OTHER},
+            {"events": 20, "box": ""},
+            {"events": 20, "data": "blank"},
+        )
+        for case in cases:
+            with self.subTest(case), tempfile.TemporaryDirectory() as folder:
+                self.box = Machine(folder)
+                self.box.disk("sda", 0, **{"data": "used", "box": BOX, **case})
+                self.box.disk("sdb", 1, "used", box=BOX, events=30)
+                self.box.disk("sdc", 0, "used", box=BOX, events=30)
+                text, last = self.start()
+                self.assertRegex(last, r"fail 60: the disks sda \(.*\) and sdc \(.*\) both carry this box's image")
+                self.assertFalse(self.formatted(text))
 
     def test_a_disk_without_its_first_table_is_known_by_the_second(self):
         self.box.disk("sda", 0, "used", box=BOX)

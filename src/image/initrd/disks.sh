@@ -40,8 +40,34 @@ image_on() {
     umount /sysroot
 }
 
+# Disks with what a person reads on them: "sda (Model, serial ABC) and sdb (...)".
+described() { # DISK...
+    words=''
+    for one in "$@"; do
+        device=/sys/block/$one/device
+        model=$(cat "$device/model" 2>/dev/null)
+        # NVMe and virtio have a file; of others it is SPC's page 0x80, behind a header of four bytes.
+        serial=$(cat "$device/serial" "/sys/block/$one/serial" 2>/dev/null || tail -c +5 "$device/vpd_pg80" 2>/dev/null | tr -d '\0')
+        # shellcheck disable=SC2086 # spaces at the ends go
+        words="$words and $one ($(echo ${model:-unknown model}), serial $(echo ${serial:-unknown}))"
+    done
+    echo "${words# and }"
+}
+
+# Whether disk $1 of a mirror was away while disk $2 was put in its place: it has an older state of the same data, and
+# none that it wrote alone, for then it would count the other leg as missing.
+is_older() {
+    [ -n "$mirror" ] && [ "$(data_state "$1")" = used ] && [ "$(data_state "$2")" = used ] || return 1
+    one=/dev/$(partition "$1" 6) two=/dev/$(partition "$2" 6)
+    uuid=$(examine MD_UUID "$one")
+    [ -n "$uuid" ] && [ "$uuid" = "$(examine MD_UUID "$two")" ] && knows_both_legs "$one" || return 1
+    old=$(examine MD_EVENTS "$one") new=$(examine MD_EVENTS "$two")
+    [ "${old:-0}" -lt "${new:-0}" ]
+}
+
 # Sets disks to those whose slot holds the image that GRUB means. Another disk may carry the appliance, too: the stick
-# it came on, or one that is being replaced. If even the image is the same, nobody can tell which data are meant.
+# it came on, or one that was replaced. If even the image is the same, and the data do not tell which one is old, nobody
+# can tell which data are meant.
 find_disks() {
     disks='' found=''
     for guid in $guids; do
@@ -50,12 +76,26 @@ find_disks() {
             image=$(image_on "$name")
             found="$found $name holds ${image:-none},"
             [ "$image" = "$id" ] || continue
-            [ -z "$leg" ] || fail "the disks $leg and $name both carry this box's image $id; take one of them out" 60
-            leg=$name
+            if [ -z "$leg" ] || is_older "$leg" "$name"; then
+                [ -z "$leg" ] || say_replaced "$leg" "$name"
+                leg=$name
+            elif is_older "$name" "$leg"; then
+                say_replaced "$name" "$leg"
+            else
+                fail "the disks $(described "$leg" "$name") both carry this box's image $id; take one of them out" 60
+            fi
         done
         disks="$disks${leg:+ $leg}"
     done
 }
+
+# Once, though disks are looked for again and again.
+say_replaced() { # OLD NEW
+    case $replaced in *" $1 "*) return ;; esac
+    replaced="$replaced $1 "
+    say "the disk $(described "$1") is an old leg, whose place $2 has taken; it stays out"
+}
+replaced=''
 
 # Goes on without disk $1, for the reason $2, if there is another one.
 drop_disk() { # DISK WHY [SECONDS]

@@ -5,6 +5,11 @@ examine() { # FIELD DEVICE
     mdadm --examine --export "$2" 2>/dev/null | sed -n "s/^$1=//p"
 }
 
+# Whether a member's own superblock counts both legs as working (mdadm(8), --examine).
+knows_both_legs() {
+    mdadm --examine "$1" 2>/dev/null | grep -q '^ *Array State : AA '
+}
+
 # Leaves in disks those that hold this box's data. The data array's UUID is the box's own, made at its first boot.
 choose_members() {
     used='' fresh='' box=''
@@ -21,7 +26,7 @@ choose_members() {
     for name in $used; do
         uuid=$(examine MD_UUID "/dev/$(partition "$name" 6)")
         [ -z "$box" ] || [ -z "$uuid" ] || [ "$uuid" = "$box" ] ||
-            fail "the disks$used hold data of different boxes; take out the one that is not this box's" 60
+            fail "the disks $(described $used) hold data of different boxes; take out the one that is not this box's" 60
         box=${uuid:-$box}
     done
     disks=$used
@@ -44,13 +49,13 @@ choose_members() {
 check_first_boot() {
     for name in $disks; do
         [ "$(data_state "$name")" != out ] ||
-            fail "the disk $name has none of the mirror's data, and the disk that has them is not there; put that one in, or write the image anew" 60
+            fail "the disk $(described "$name") has none of the mirror's data, and the disk that has them is not there; put that one in, or write the image anew" 60
     done
     for guid in $guids; do
         for name in $(disks_of "$guid"); do
             case "$disks " in *" $name "*) continue ;; esac
             [ "$(data_state "$name")" != used ] ||
-                fail "the disk $name holds data, but not image $id in slot $slot; the blank disk$disks is not formatted beside it: take out one or the other" 60
+                fail "the disk $(described "$name") holds data, but not image $id in slot $slot; the blank disk $(described $disks) is not formatted beside it: take out one or the other" 60
         done
     done
 }
