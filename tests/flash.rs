@@ -269,6 +269,25 @@ fn a_secret_goes_to_the_settings_partition_and_nowhere_else() {
     }
 }
 
+/// Who would lock himself out of updates is told.
+#[test]
+fn update_keys_without_ones_own_are_warned_of() {
+    let image = Image::new();
+    let host = image.path("host.toml");
+    for (number, others) in [true, false].into_iter().enumerate() {
+        let key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
+        let text = if others { format!("[update]\nkeys = [\"{key}\"]\n") } else { String::new() };
+        fs::write(&host, text).expect("settings");
+        let path = image.path(&format!("new-{number}.img"));
+        let [name, host_name] = [&path, &host].map(|path| path.to_str().expect("UTF-8"));
+        let output = image.flash(&["--image-file", name, "--host", host_name]).output();
+        let output = output.expect("runs");
+        assert_done(&output);
+        let warned = String::from_utf8_lossy(&output.stderr).contains("will refuse images");
+        assert_eq!(warned, others);
+    }
+}
+
 #[test]
 fn a_mirror_goes_to_two_files() {
     let image = Image::with_legs(2);

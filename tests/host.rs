@@ -213,4 +213,5 @@ fn the_example_is_right() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/host.example.toml");
     let settings = Settings::load_open(&example).unwrap_or_else(|error| panic!("{error}"));
     assert!(settings.warnings().is_empty(), "{:?}", settings.warnings());
+    assert!(!settings.has_update_keys(), "who copies it trusts no stranger's images");
 }

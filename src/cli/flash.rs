@@ -60,6 +60,11 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let mut settings = settings.unwrap_or_default();
     if !settings.has_update_keys() {
         settings.set_update_key(&args.key.read_or_create(context.ui)?.public());
+    } else if !args.key.read().is_ok_and(|key| settings.has_update_key(&key.public())) {
+        context.ui.warn(
+            "update.keys of the host settings lacks the key of this machine: the box will refuse images that are signed here; \
+             leave [update] out, or add the key that `chatimg key show` prints",
+        );
     }
     let settings = settings.encode();
     let spec = FlashSpec { source: &source, targets: &targets, settings: Some(&settings) };

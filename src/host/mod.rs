@@ -80,6 +80,12 @@ impl Settings {
         self.public.contains_key("update")
     }
 
+    /// Whether the file says that the box takes images which this key signed.
+    pub fn has_update_key(&self, key: &PublicKey) -> bool {
+        let keys = self.public.get("update").and_then(|update| update["keys"].as_array());
+        keys.is_some_and(|keys| keys.iter().any(|one| *one == key.to_string()))
+    }
+
     /// Lets the box take images that this key signed, and no others.
     pub fn set_update_key(&mut self, key: &PublicKey) {
         let keys = json!({"keys": [key.to_string()]});

@@ -2,6 +2,8 @@
 
 import email
 import http.server
+import importlib.machinery
+import importlib.util
 import json
 import socket
 import tempfile
@@ -9,13 +11,14 @@ import threading
 import sys
 import unittest
 from pathlib import Path
+from unittest import mock
 
 OVERLAYS = Path(__file__).resolve().parents[2] / "overlays"
 sys.dont_write_bytecode = True
 sys.path[:0] = [str(OVERLAYS / name / "files/usr/lib/chatimg") for name in ("base", "monitoring")]
 
-from chatimg_box import durable, health, md, smart, text  # noqa: E402
-from chatimg_watch import deliver, memory, scrub, spool  # noqa: E402
+from chatimg_box import disks, durable, health, md, smart, text  # noqa: E402
+from chatimg_watch import deliver, lacking, memory, scrub, spool  # noqa: E402
 from chatimg_watch.spool import Alert, Spool, Told  # noqa: E402
 
 HOUR = 3600
@@ -23,6 +26,72 @@ HOUR = 3600
 
 def alert(key="k", at=1e9, subject="a disk failed"):
     return Alert(subject, "It failed.\nWhat to do: replace it.", key, "critical", at)
+
+
+def program(name):
+    loader = importlib.machinery.SourceFileLoader(name.replace("-", "_"), str(OVERLAYS / "monitoring/files/usr/lib/chatimg" / name))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+    loader.exec_module(module)
+    return module
+
+
+def array(name, degraded, members, action="idle"):
+    legs = tuple(md.Member(one, "in_sync", 0, role) for role, one in enumerate(members))
+    return md.Array(name, f"md{name}", f"uuid-{name}", 2, degraded, action, 0, 0, 0, 1000, 0, "none", legs)
+
+
+class DeadDisk(unittest.TestCase):
+    """What mdadm --monitor reports, when the kernel knows the disk no more."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.sys, self.told = Path(folder.name, "sys"), []
+        (self.sys / "sdb/sdb6").mkdir(parents=True)
+        (self.sys / "sdb/size").write_text("2048")
+        disk, disk_of = disks.disk, disks.disk_of
+        for module, name, value in (
+            (disks, "SEEN", Path(folder.name, "seen.json")),
+            (disks, "disk", lambda name: disk(name, self.sys)),
+            (disks, "disk_of", lambda name: disk_of(name, self.sys)),
+            (lacking.newdisk, "waiting", lambda _: []),
+            (disks.system, "output", lambda *_: ""),
+            (disks.system, "tell", lambda subject, body, key="", **_: self.told.append((key, subject, body))),
+        ):
+            patch = mock.patch.object(module, name, value)
+            patch.start()
+            self.addCleanup(patch.stop)
+        disks.see([disks.Disk("sda", 1, 512, "WDC WD10", "WD-42"), disks.Disk("nvme0n1", 1, 512, "Fast", "N-1")])
+
+    def event(self, *words, arrays):
+        module = program("md-event")
+        with mock.patch.object(module.md, "arrays", lambda: arrays), mock.patch("sys.argv", ["md-event", *words]):
+            self.assertEqual(module.main(), 0)
+
+    def test_it_is_told_as_one_disk_by_model_and_serial_number(self):
+        arrays = [array(name, 1, [f"sdb{number}"]) for name, number in (("root-a", 4), ("root-b", 5), ("data", 6))]
+        for number in (4, 5, 6):
+            self.event("Fail", f"/dev/md{number}", f"/dev/sda{number}", arrays=arrays)
+        self.assertEqual({key for key, _, _ in self.told}, {"mirror/failed/sda"})
+        _, subject, body = self.told[0]
+        self.assertEqual(subject, "a disk of the mirror failed: sda")
+        self.assertIn("The disk sda (WDC WD10, serial WD-42), which is gone, failed in the array", body)
+
+    def test_names_of_partitions_lead_to_disks_that_are_gone(self):
+        for partition, disk in (("sda6", "sda"), ("sdaa12", "sdaa"), ("nvme0n1p6", "nvme0n1"), ("nvme0n1", "nvme0n1"), ("vda1", "vda")):
+            self.assertEqual(disks.disk_of(partition), disk)
+        self.assertEqual(lacking.disk_in_words("nvme0n1p6"), "nvme0n1 (Fast, serial N-1), which is gone,")
+        self.assertEqual(lacking.disk_in_words("sdz1"), "sdz (unknown model, serial sdz), which is gone,")
+
+    def test_what_is_lacking_is_told_again_every_night(self):
+        module = program("scrub")
+        arrays = [array("data", 1, ["sdb6"])]
+        with mock.patch.object(module.md, "arrays", lambda: arrays), mock.patch.object(module, "run"), \
+                mock.patch.object(module.scrub, "load", dict), mock.patch.object(module.signal, "signal"):  # fmt: skip
+            module.main()
+        self.assertEqual([key for key, _, _ in self.told], ["mirror/degraded"])
+        self.assertIn("The arrays data have one disk only", self.told[0][2])
+        self.assertFalse(lacking.tell([array("data", 1, ["sdb6"], "recover"), array("root-a", 0, ["sda4", "sdb4"])]))
 
 
 class Spooling(unittest.TestCase):

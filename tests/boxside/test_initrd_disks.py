@@ -144,7 +144,7 @@ class InitrdDisks(unittest.TestCase):
         self.assertIn("fail 60: the disk sdb (unknown model, serial unknown) has none of the mirror's data", last)
         # A new one beside it makes no new box either.
         self.box.disk("sdc", 0, "blank")
-        self.assertIn("fail 60: the disk sdb has none", self.start()[1])
+        self.assertIn("fail 60: the disk sdb (unknown model, serial unknown) has none", self.start()[1])
 
     def test_nothing_is_formatted_beside_data_that_cannot_be_used_now(self):
         self.box.disk("sda", 0, "used", image="fedcba9876543210", box=BOX)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from chatimg_box import bootcode, legs, md, mend, mirror, newdisk, system
+from chatimg_box import bootcode, disks, legs, md, mend, mirror, newdisk, system
 from chatimg_box.md import Array
 from chatimg_box.system import Trouble
 
@@ -55,6 +55,7 @@ def replace(job: newdisk.Job, arrays: list[Array], wait: bool) -> int:
     state = mend.state_for_new(right, job.good)
     print("preparing the disk: it must not start the box before it is whole")
     disk = newdisk.prepare(job, arrays)
+    disks.see([disk])
     try:
         for array in [one for one in arrays if one.name != "data"]:
             newdisk.join(array, disk)

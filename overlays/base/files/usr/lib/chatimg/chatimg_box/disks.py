@@ -5,9 +5,11 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import system
+from . import durable, system
 
 SYS = Path("/sys/block")
+# Model and serial number of each disk that was there since the start, by name: what is gone cannot be asked any more.
+SEEN = Path("/run/chatimg/disks.json")
 NOT_DISKS = ("loop", "ram", "sr", "fd", "dm-", "zram", "md", "nbd")
 
 
@@ -78,6 +80,8 @@ def disk(name: str, folder: Path = SYS) -> Disk:
     properties = parse_properties(system.output("udevadm", "info", "--query=property", f"/dev/{name}"))
     serial = properties.get("ID_SERIAL_SHORT") or system.read(here / "device/serial")
     model = properties.get("ID_MODEL", "").replace("_", " ") or system.read(here / "device/model")
+    if not here.exists():
+        model, serial = seen().get(name, ("", ""))
     return Disk(
         name=name,
         size=system.number(here / "size") * 512,
@@ -94,11 +98,27 @@ def all_disks(folder: Path = SYS) -> list[Disk]:
     return [one for one in (disk(name, folder) for name in names) if one.size]
 
 
+def see(found: list[Disk]) -> None:
+    """Remembers disks until the next start."""
+    SEEN.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    durable.write_json(SEEN, seen() | {one.name: (one.model, one.serial) for one in found})
+
+
+def seen() -> dict[str, tuple[str, str]]:
+    """Model and serial number by name."""
+    try:
+        return {name: (model, serial) for name, (model, serial) in json.loads(system.read(SEEN) or "{}").items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}
+
+
 def disk_of(partition: str, folder: Path = SYS) -> str:
-    """The name of the disk that a partition lies on; of a whole disk, its own."""
+    """The name of the disk that a partition lies on, or lay on; of a whole disk, its own."""
     for one in folder.glob(f"*/{partition}"):
         return one.parent.name
-    return partition
+    # The kernel's names: a p comes between where the disk's own name ends with a digit.
+    name = re.fullmatch(r"((?:[shv]|xv)d[a-z]+|(?:nvme[0-9]+n|mmcblk)[0-9]+)p?[0-9]*", partition)
+    return name[1] if name else partition
 
 
 def parse_table(text: str) -> Table:

@@ -81,6 +81,13 @@ def judge(section: Section, arrays: list[Array], checks: dict) -> None:
             "; ".join(newdisk.waiting(arrays))
             or "switch off, exchange the dead disk for a new one, start, and run: sudo chatimg-admin replace-disk /dev/sdX",
         )
+    filling = [one.name for one in arrays if one.degraded and one.busy]
+    if filling:
+        have = [f"/dev/{name}" for name in sorted(mirror.complete(arrays))]
+        section.problem(
+            f"the mirror is not whole yet: {', '.join(filling)} is being copied",
+            f"wait until it is, and take out no disk: all that matters is on {have[0] if have else 'one of them'} alone",
+        )
     for array in arrays:
         check = checks.get(array.uuid, {})
         differing = check.get("last_mismatches", 0)
