@@ -76,7 +76,7 @@ mount_data() {
     until mount -t xfs -o noatime,nosuid,nodev "/dev/$data" /sysroot/state; do
         tries=$((tries + 1))
         [ "$tries" -lt 3 ] ||
-            fail "the data partition (/dev/$data) cannot be mounted; its contents are left as they are" 60
+            fail "the data partition (/dev/$data) cannot be mounted; its contents are left as they are${mirror:+; if a disk was taken out before the mirror was whole, put it in again}" 60
         sleep 2
     done
     in_slot xfs_growfs -d /state >/dev/null || say "the data file system cannot be grown"

@@ -108,26 +108,30 @@ drop_disk() { # DISK WHY [SECONDS]
     disks=$left
 }
 
-# How often to look for more disks: 10 s if the data are there, 60 s if all that is there is blank.
+# How many seconds to look for more disks: 10 if the data are there, 60 if all that is there is blank.
 patience() {
     for name in $disks; do
-        if [ "$(data_state "$name")" = used ]; then echo 50; return; fi
+        if [ "$(data_state "$name")" = used ]; then echo 10; return; fi
     done
-    echo 300
+    echo 60
 }
+
+# Seconds since the kernel began.
+uptime_seconds() { cut -d . -f 1 /proc/uptime; }
 
 # Waits until all disks are there: 30 s for the first, and some more for the others.
 wait_for_disks() {
-    tries=0 alone=0
+    began=$(uptime_seconds) first=''
     while :; do
         find_disks
         # shellcheck disable=SC2086 # words
         [ "$(count $disks)" -lt "$(count $guids)" ] || break
-        tries=$((tries + 1))
+        # A sick disk answers late, and each look asks it again.
+        feed_watchdog
         if [ -n "$disks" ]; then
-            alone=$((alone + 1))
-            [ "$alone" -lt "$(patience)" ] || break
-        elif [ "$tries" -ge 150 ]; then
+            first=${first:-$(uptime_seconds)}
+            [ $(($(uptime_seconds) - first)) -lt "$(patience)" ] || break
+        elif [ $(($(uptime_seconds) - began)) -ge 30 ]; then
             seen=$(cd /sys/block && echo *)
             fail "no disk with GUID $guids has image $id in slot $slot after 30 s ($found seen: $seen; modules that did not load:$unloaded)"
         fi

@@ -79,8 +79,10 @@ start_watchdog() {
     if [ ! -e /dev/watchdog ]; then
         insmod /lib/modules/softdog.ko soft_margin=180 2>/dev/null
     fi
-    [ ! -e /dev/watchdog ] || echo >/dev/watchdog
+    feed_watchdog
 }
+
+feed_watchdog() { [ ! -e /dev/watchdog ] || echo >/dev/watchdog; }
 
 # Whatever an image on trial does, it is over after 20 minutes unless the gate ends this process. The kernel's file stays
 # open, for this root is gone by then.
