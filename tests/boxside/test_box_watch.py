@@ -87,9 +87,11 @@ class DeadDisk(unittest.TestCase):
         module = program("scrub")
         arrays = [array("data", 1, ["sdb6"])]
         with mock.patch.object(module.md, "arrays", lambda: arrays), mock.patch.object(module, "run"), \
+                mock.patch.object(module.mend, "problems", lambda _: {"sdb": ["GRUB", "ESP"]}), \
                 mock.patch.object(module.scrub, "load", dict), mock.patch.object(module.signal, "signal"):  # fmt: skip
             module.main()
-        self.assertEqual([key for key, _, _ in self.told], ["mirror/degraded"])
+        self.assertEqual([key for key, _, _ in self.told], ["mirror/degraded", "mirror/starter/sdb"])
+        self.assertIn("GRUB, ESP", self.told[1][2])
         self.assertIn("The arrays data have one disk only", self.told[0][2])
         self.assertFalse(lacking.tell([array("data", 1, ["sdb6"], "recover"), array("root-a", 0, ["sda4", "sdb4"])]))
 
