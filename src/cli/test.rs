@@ -1,5 +1,7 @@
 //! `chatimg test`.
 
+mod flashed;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -10,13 +12,9 @@ use std::time::Duration;
 use super::CommandError;
 use super::context::Context;
 use crate::appliance::{Firmware, Plan, Protocol};
-use crate::deliver::device::Machine;
-use crate::deliver::flash::{self, FlashSpec, Source, Target};
 use crate::diagnostic::nearest;
-use crate::host::Settings;
-use crate::image::{self, BuiltImage};
+use crate::image;
 use crate::lock::Group;
-use crate::minisign::KeyFile;
 use crate::pipeline::BuildError;
 use crate::ui::Phases;
 use crate::vm::{self, Event, Report, Setup, TestSpec};
@@ -96,7 +94,8 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
             let name = format!("{}-{}", test.name, firmware.name());
             let work = work.join(&name);
             let key = work.join("owner.key");
-            let flashed = test.flash.then(|| flashed(&image, test, &work, &key)).transpose()?;
+            let flashed = test.flash.map(|to| flashed::flash(&image, test, to, &work, &key));
+            let flashed = flashed.transpose()?;
             let setup = Setup {
                 image: &image.dir,
                 disks: flashed.as_deref().unwrap_or(&images),
@@ -143,38 +142,6 @@ fn program(context: &Context<'_>) -> Result<Vec<OsString>, CommandError> {
     words.push("--store".into());
     words.push(context.store.root().canonicalize()?.into_os_string());
     Ok(words)
-}
-
-/// Flashes the image, with the test's host settings, to files in the test's folder. The box takes images of a key that is
-/// made anew.
-fn flashed(
-    image: &BuiltImage,
-    test: &TestSpec,
-    work: &Path,
-    key: &Path,
-) -> Result<Vec<PathBuf>, CommandError> {
-    fs::create_dir_all(work)?;
-    for old in [key.to_owned(), KeyFile::new(key).public_path()] {
-        if old.exists() {
-            fs::remove_file(old)?;
-        }
-    }
-    // What a test sets is no secret: it lies in the project.
-    let settings = test.host.as_deref().map(Settings::load_open).transpose()?;
-    let mut settings = settings.unwrap_or_default();
-    settings.set_update_key(&KeyFile::new(key).create()?.public());
-    let settings = Some(settings.encode());
-    let files: Vec<_> = (1..=image.disks().len())
-        .map(|number| work.join(format!("flashed-{number}.img")))
-        .collect();
-    for file in files.iter().filter(|file| file.exists()) {
-        fs::remove_file(file)?;
-    }
-    let source = Source::open(&image.dir)?;
-    let targets: Vec<_> = files.iter().cloned().map(Target::File).collect();
-    let spec = FlashSpec { source: &source, targets: &targets, settings: settings.as_deref() };
-    flash::flash(&Machine::default(), &spec, &|_| ())?;
-    Ok(files)
 }
 
 /// Runs a test; anew, if QEMU itself crashed.

@@ -38,7 +38,7 @@ pub use drives::Controller;
 pub use failure::{StepFailure, TestFailure};
 pub use host::Accel;
 pub use spec::{
-    Action, CreateRoom, Http, Join, Login, MatrixLoad, OnlyWith, PlugDisk, Read, Register,
+    Action, CreateRoom, FlashTo, Http, Join, Login, MatrixLoad, OnlyWith, PlugDisk, Read, Register,
     ReplayPowerCuts, Send, Ssh, Step, TestSpec, load_test,
 };
 pub use spec_error::SpecError;

@@ -26,8 +26,8 @@ pub struct TestSpec {
     pub firmware: Option<BTreeSet<Firmware>>,
     /// What the target's disks must be joined to; any if this is `None`.
     pub raid: Option<Disks>,
-    /// Whether the disks are flashed, instead of being the image's own files.
-    pub flash: bool,
+    /// Where to the disks are flashed, if they are not the image's own files.
+    pub flash: Option<FlashTo>,
     /// Host settings to flash with.
     pub host: Option<PathBuf>,
     /// Images to update to, by name: each is the image with the files of a folder in the place of its own.
@@ -244,6 +244,16 @@ pub struct Read {
     pub room: String,
     /// Text, exact.
     pub body: String,
+}
+
+/// What `chatimg flash` writes a test's disks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FlashTo {
+    /// Files, as for a provider.
+    Files,
+    /// Loop devices that were used before: takes root.
+    Loop,
 }
 
 /// Power cuts to be replayed: at every flush, with `random` parts of what was not flushed. Each different state of what

@@ -12,8 +12,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::drives::Controller;
 use super::spec::{
-    Action, CreateRoom, Http, Join, Login, MatrixLoad, PlugDisk, Read, Register, ReplayPowerCuts,
-    Send, Ssh, Step, TestSpec,
+    Action, CreateRoom, FlashTo, Http, Join, Login, MatrixLoad, PlugDisk, Read, Register,
+    ReplayPowerCuts, Send, Ssh, Step, TestSpec,
 };
 use super::text::{self, GIVEN};
 use crate::appliance::{Disks, Firmware};
@@ -199,8 +199,7 @@ struct File {
     description: String,
     firmware: Option<Vec<FirmwareName>>,
     raid: Option<RaidName>,
-    #[serde(default)]
-    flash: bool,
+    flash: Option<FlashTo>,
     host: Option<PathBuf>,
     #[serde(default)]
     images: BTreeMap<String, PathBuf>,
@@ -333,7 +332,9 @@ pub(super) fn read(name: String, text: &str) -> Result<TestSpec, Fault> {
             RaidName::Mirror => Disks::Mirror,
         }),
         // A box takes updates if flashing has told it whose.
-        flash: file.flash || file.host.is_some() || !file.images.is_empty(),
+        flash: file
+            .flash
+            .or((file.host.is_some() || !file.images.is_empty()).then_some(FlashTo::Files)),
         host: file.host,
         images: file.images,
         controller: file.controller,
