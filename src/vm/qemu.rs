@@ -177,6 +177,8 @@ impl Machine {
         command
             .args(arguments(make, &ports))
             .current_dir(&work)
+            // What is written to a disk with `snapshot=on` goes there.
+            .env("TMPDIR", &work)
             .env("QEMU_MODULE_DIR", make.tools.path("usr/lib/x86_64-linux-gnu/qemu"))
             .stdout(words.try_clone().map_err(failed("making QEMU's log"))?)
             .stderr(words);
