@@ -183,14 +183,14 @@ impl Search<'_> {
     }
 
     fn start_whole(&mut self, at: usize, kept: Kept) -> Result<(), Stopped> {
-        let (kept, state) = self.judge(at, kept)?;
+        let state = self.judge(at, &kept)?;
         self.found.cuts.push(Cut { at, kept, state, whole: true });
         Ok(())
     }
 
     /// Looks at one cut. `course`: it is what disks hold that forget all they may.
     fn look(&mut self, at: usize, kept: Kept, course: bool) -> Result<(), Stopped> {
-        let (kept, state) = self.judge(at, kept)?;
+        let state = self.judge(at, &kept)?;
         if course && self.found.course.last() != Some(&state) {
             self.found.course.push(state.clone());
         }
@@ -200,17 +200,17 @@ impl Search<'_> {
         Ok(())
     }
 
-    fn judge(&mut self, at: usize, kept: Kept) -> Result<(Kept, State), Stopped> {
+    fn judge(&mut self, at: usize, kept: &Kept) -> Result<State, Stopped> {
         self.found.looks += 1;
         let mut undo = Vec::new();
-        for piece in pieces(self.log, &self.waiting, &kept) {
+        for piece in pieces(self.log, &self.waiting, kept) {
             self.model.apply(self.log, &piece, Some(&mut undo))?;
         }
         let (state, checked) = (self.model.state(), self.model.check());
         self.model.undo(undo);
         match checked {
-            Ok(()) => Ok((kept, state)),
-            Err(what) => Err(Stopped::Fault(Fault { at, kept, what })),
+            Ok(()) => Ok(state),
+            Err(what) => Err(Stopped::Fault(Fault { at, kept: kept.clone(), what })),
         }
     }
 

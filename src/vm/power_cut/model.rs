@@ -180,7 +180,7 @@ impl Model {
         let best_raw = newest(&raw).ok_or_else(|| none("partition for it"))?;
         let best_esp = newest(&esp).ok_or_else(|| none("ESP"))?;
         // Of equal ones GRUB takes the ESP's, as it can save to that only.
-        let best = newest(&[best_esp.clone(), best_raw.clone()]).expect("two").clone();
+        let best = newer(best_esp, best_raw);
         for name in ["good", "try"] {
             let (grubs, initrds) = (best.get(name), best_raw.get(name));
             if grubs != initrds {
@@ -304,8 +304,13 @@ fn held(slot: &[Difference]) -> Held {
 
 /// The first of those with the highest `gen`.
 fn newest(copies: &[EnvBlock]) -> Option<&EnvBlock> {
+    copies.iter().reduce(newer)
+}
+
+/// The one with the higher `gen`; of equal ones the first.
+fn newer<'a>(one: &'a EnvBlock, other: &'a EnvBlock) -> &'a EnvBlock {
     let count = |copy: &EnvBlock| copy.get("gen").and_then(|count| count.parse::<u64>().ok());
-    copies.iter().rev().max_by_key(|copy| count(copy))
+    if count(other) > count(one) { other } else { one }
 }
 
 fn hash(disk: usize, at: usize, sector: &[u8]) -> u64 {

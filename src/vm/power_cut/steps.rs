@@ -75,16 +75,25 @@ impl Run<'_> {
         for path in self.paths(&names(LIVE, count)) {
             fs::remove_file(path).map_err(failed("removing the recorded disks"))?;
         }
-        let candidates = self.candidates();
         let course = self.course(step)?;
-        let disks = names(BEFORE, count);
-        let before = self.paths(&disks);
+        let found = self.find_cuts(step, &log)?;
+        let went = self.start_cuts(step, &log, &found)?;
+        // If no cut loses what was flushed, the box changes from image to image as it was told to, and never back.
+        if went == course {
+            return Ok(());
+        }
+        Err(Mismatch::new(format!("starts of {}", course.join(", ")), went.join(", ")).into())
+    }
+
+    /// Looks at all cuts. One that leaves what must not be is the step's end.
+    fn find_cuts(&self, step: &ReplayPowerCuts, log: &Log) -> Result<Found, Stop> {
+        let before = self.paths(&names(BEFORE, self.make.drives.count()));
         let wanted = Wanted { random: step.random, seed: step.seed, boots: step.boots };
-        let found = cuts::find(&log, &before, &self.places()?, &candidates, wanted)
+        let found = cuts::find(log, &before, &self.places()?, &self.candidates(), wanted)
             .map_err(failed("going through the recording"))?;
         let found = found.map_err(|fault| {
             let expected = "a box that can start after each power cut, with what it is to start";
-            told(Mismatch::new(expected, fault.what), fault.at, &fault.kept, &log, step.seed)
+            told(Mismatch::new(expected, fault.what), fault.at, &fault.kept, log, step.seed)
         })?;
         let Found { writes, flushes, looks, cuts, .. } = &found;
         let whole = cuts.iter().filter(|cut| cut.whole).count();
@@ -93,23 +102,35 @@ impl Run<'_> {
              the box, which GRUB and the initrd are to start; {whole} starts to the end",
             cuts.len() - whole,
         ));
+        Ok(found)
+    }
 
+    /// Starts what the cuts leave. Gives back the images that disks start which forget all they may, one after the other.
+    fn start_cuts(
+        &mut self,
+        step: &ReplayPowerCuts,
+        log: &Log,
+        found: &Found,
+    ) -> Result<Vec<String>, Stop> {
+        let candidates = self.candidates();
+        let disks = names(BEFORE, self.make.drives.count());
+        let before = self.paths(&disks);
         let open = |path: &PathBuf| File::options().read(true).write(true).open(path);
         let opened = before.iter().map(open).collect::<io::Result<Vec<_>>>();
         let mut replay = Replay {
-            log: &log,
+            log,
             disks: opened.map_err(failed("opening the replayed disks"))?,
             done: 0,
-            waiting: Waiting::none(count),
+            waiting: Waiting::none(before.len()),
         };
         self.make.drives.change_media(Medium::Replayed, disks);
         let mut chosen: BTreeMap<&State, String> = BTreeMap::new();
         let mut ended = BTreeMap::<String, usize>::new();
-        for cut in cuts {
+        for cut in &found.cuts {
             replay.advance(cut.at).map_err(failed("replaying"))?;
             let undo = replay.keep(&cut.kept).map_err(failed("replaying"))?;
             let wrong = |stop| match stop {
-                Stop::Wrong(mismatch) => told(mismatch, cut.at, &cut.kept, &log, step.seed),
+                Stop::Wrong(mismatch) => told(mismatch, cut.at, &cut.kept, log, step.seed),
                 stop => stop,
             };
             if cut.whole {
@@ -128,14 +149,10 @@ impl Run<'_> {
             chosen.len(),
             counts.join(", ")
         ));
-        // If no cut loses what was flushed, the box changes from image to image as it was told to, and never back.
         let mut went: Vec<String> =
             found.course.iter().filter_map(|state| chosen.get(state).cloned()).collect();
         went.dedup();
-        if went == course {
-            return Ok(());
-        }
-        Err(Mismatch::new(format!("starts of {}", course.join(", ")), went.join(", ")).into())
+        Ok(went)
     }
 
     /// The image that is tested, and the test's other ones.
