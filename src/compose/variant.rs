@@ -13,7 +13,7 @@ use crate::tree::Tree;
 const KERNEL: &str = "boot/vmlinuz-";
 
 /// `root` with the files of a folder, a mirror of `/` as those of overlays are, in the place of its own. The kernel is
-/// called `boot/vmlinuz` there.
+/// called `boot/vmlinuz` there. A Python module's bytecode goes with it: it is used without a look at its source.
 ///
 /// # Errors
 /// They cannot be read, or do not fit in.
@@ -32,10 +32,52 @@ pub fn with_files(
         let kernel = kernel.map(|(path, _)| path.as_str().to_owned());
         let mut root = SystemRoot::of(root.clone(), store, pack, epoch);
         for source in sources {
+            if let Some((folder, name)) = module(source.path()) {
+                drop_bytecode(&mut root.tree, folder, name);
+            }
             let to = kernel.as_deref().filter(|_| source.path() == "boot/vmlinuz");
             source.put(&mut root, to)?;
         }
         Ok(root.tree)
     });
     Ok(tree.map_err(StepError::<SystemError>::into_inner)?)
+}
+
+/// Folder and name of a Python module.
+fn module(path: &str) -> Option<(&str, &str)> {
+    path.strip_suffix(".py")?.rsplit_once('/')
+}
+
+fn drop_bytecode(tree: &mut Tree, folder: &str, name: &str) {
+    let start = format!("{folder}/__pycache__/{name}.cpython-");
+    let stale = tree.iter().map(|(path, _)| path.as_str()).filter(|path| path.starts_with(&start));
+    for path in stale.map(str::to_owned).collect::<Vec<_>>() {
+        tree.remove(&path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{Entry, Meta, Node};
+
+    #[test]
+    fn a_module_of_its_own_is_not_shadowed_by_the_old_one() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let store = Store::open(&dir.path().join("store")).expect("a store");
+        let mut tree = Tree::new();
+        let (old, other) =
+            ("opt/a/__pycache__/b.cpython-313.pyc", "opt/a/__pycache__/bc.cpython-313.pyc");
+        tree.make_dirs(&"opt/a/__pycache__".parse().expect("path"), 0).expect("folders");
+        for path in [old, other, "opt/a/b.py"] {
+            let entry = Entry { meta: Meta::root(0o644, 0), node: Node::Fifo };
+            tree.insert(path.parse().expect("path"), entry).expect(path);
+        }
+        let files = dir.path().join("files");
+        std::fs::create_dir_all(files.join("opt/a")).expect("folder");
+        std::fs::write(files.join("opt/a/b.py"), "new = True\n").expect("a module");
+        let made = with_files(&store, &tree, &files, 0).expect("a variant");
+        assert!(made.get(old).is_none() && made.get(other).is_some());
+        assert!(matches!(made.get("opt/a/b.py"), Some(Entry { node: Node::File(_), .. })));
+    }
 }
