@@ -157,8 +157,11 @@ impl<'a> Run<'a> {
             log: self.console.path().to_owned(),
         });
         let end = self.started + self.spec.timeout;
-        let total = self.spec.steps.len();
-        for (number, step) in (1..).zip(&self.spec.steps) {
+        let firmware = self.setup.firmware;
+        let ours = |step: &&Step| step.firmware.is_none_or(|only| only == firmware);
+        let steps: Vec<_> = self.spec.steps.iter().filter(ours).collect();
+        let total = steps.len();
+        for (number, step) in (1..).zip(steps) {
             (self.events)(Event::Step { number, total, title: step.title() });
             let start = Instant::now();
             self.limit = step.timeout.min(end.saturating_duration_since(start));

@@ -51,6 +51,8 @@ pub struct Step {
     pub name: Option<String>,
     /// How long it may take.
     pub timeout: Duration,
+    /// The firmware it is for; any if this is `None`.
+    pub firmware: Option<Firmware>,
     /// What it does.
     pub action: Action,
 }

@@ -32,7 +32,7 @@ const TOP: [&str; 11] = [
     "console-may-say",
     "step",
 ];
-const COMMON: [&str; 2] = ["name", "timeout"];
+const COMMON: [&str; 3] = ["name", "timeout", "firmware"];
 const TEST_TIMEOUT: Duration = Duration::from_secs(45 * 60);
 /// TCG on a loaded machine takes five minutes to boot.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10 * 60);
@@ -220,6 +220,15 @@ enum FirmwareName {
     Uefi,
 }
 
+impl From<FirmwareName> for Firmware {
+    fn from(name: FirmwareName) -> Self {
+        match name {
+            FirmwareName::Bios => Self::Bios,
+            FirmwareName::Uefi => Self::Uefi,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum RaidName {
@@ -232,6 +241,7 @@ enum RaidName {
 struct FileStep {
     name: Option<String>,
     timeout: Option<Length>,
+    firmware: Option<FirmwareName>,
     save: Option<String>,
     #[serde(default)]
     eventually: bool,
@@ -315,13 +325,7 @@ impl TryFrom<bool> for Yes {
 /// Reads a document that [`check`] found right.
 pub(super) fn read(name: String, text: &str) -> Result<TestSpec, Fault> {
     let file: File = toml::from_str(text).map_err(|error| Fault::from_toml(&error))?;
-    let firmware = file.firmware.map(|names| {
-        let firmware = |name| match name {
-            FirmwareName::Bios => Firmware::Bios,
-            FirmwareName::Uefi => Firmware::Uefi,
-        };
-        names.into_iter().map(firmware).collect()
-    });
+    let firmware = file.firmware.map(|names| names.into_iter().map(Firmware::from).collect());
     let steps = file.step.into_iter().map(FileStep::step).collect();
     Ok(TestSpec {
         name,
@@ -346,10 +350,10 @@ pub(super) fn read(name: String, text: &str) -> Result<TestSpec, Fault> {
 }
 
 impl FileStep {
-    fn step(self) -> Step {
-        let name = self.name.clone();
+    fn step(mut self) -> Step {
+        let (name, firmware) = (self.name.take(), self.firmware.take().map(Firmware::from));
         let timeout = self.timeout.as_ref().map_or(STEP_TIMEOUT, |length| length.0);
-        Step { name, timeout, action: self.action() }
+        Step { name, timeout, firmware, action: self.action() }
     }
 
     fn action(self) -> Action {

@@ -39,6 +39,7 @@ eventually = true
 matrix-send = { as = "alice", room = "{{id}}", body = "hi", save = "event" }
 
 [[step]]
+firmware = "bios"
 power-cut = true
 "#,
     )
@@ -64,6 +65,7 @@ power-cut = true
     };
     assert_eq!(json.len(), 2);
     assert_eq!(test.steps[4].action, Action::PowerCut);
+    assert_eq!((test.steps[3].firmware, test.steps[4].firmware), (None, Some(Firmware::Bios)));
 }
 
 #[test]
