@@ -1,11 +1,14 @@
 //! A whole image of a small made-up root: what it holds, that its bytes depend on nothing else, and that
 //! a build that fails leaves everything as it was.
 
+mod disks;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 
 use chatimg::appliance::Disks;
 use chatimg::digest::Digest;
@@ -17,6 +20,7 @@ use chatimg::image::{
 use chatimg::lock::Lock;
 use chatimg::store::{PackWriter, Store, StoreError};
 use chatimg::tree::{Entry, Meta, Node, Tree, TreePath};
+use disks::Loop;
 
 const SLOT: u64 = 64 << 20;
 const EPOCH: i64 = 1_700_000_000;
@@ -130,6 +134,53 @@ fn the_disk_holds_what_the_layout_says() {
             assert_eq!(env, EnvBlock::initial(&built.id));
         }
     }
+}
+
+/// mdadm's own judgement.
+#[test]
+fn mdadm_finds_the_arrays_of_both_legs_whole() {
+    let fixture = Fixture::new();
+    let built = fixture.build(&fixture.images("images")).expect("builds");
+    let layout = Layout::new("sample", SLOT, Disks::Mirror).expect("layout");
+    for part in PARTS.into_iter().filter(|part| part.array().is_some()) {
+        let mut arrays = Vec::new();
+        for (role, disk) in built.disks().iter().enumerate() {
+            let span = layout.span(part);
+            // Of a file mdadm thinks that it is a bitmap.
+            let (start, size) = (span.start.to_string(), span.len.to_string());
+            let leg = Loop::new(disk, &["--read-only", "--offset", &start, "--sizelimit", &size]);
+            let words = mdadm("--examine", leg.node());
+            let said = |key: &str| {
+                let line = words
+                    .lines()
+                    .find_map(|line| line.trim().strip_prefix(key)?.strip_prefix(" : "));
+                line.unwrap_or_else(|| panic!("no {key}: {words}")).trim().to_owned()
+            };
+            assert_eq!(said("State"), "clean", "{words}");
+            assert!(said("Checksum").ends_with("- correct"), "{words}");
+            assert_eq!(said("Device Role"), format!("Active device {role}"), "{words}");
+            assert!(said("Array State").starts_with("AA "), "{words}");
+            assert_eq!(
+                (said("Raid Level"), said("Raid Devices")),
+                ("raid1".to_owned(), "2".to_owned())
+            );
+            assert!(
+                mdadm("--examine-bitmap", leg.node()).contains("bits (chunks), 0 dirty (0.0%)")
+            );
+            arrays.push((said("Array UUID"), said("Name"), said("Array Size"), said("Events")));
+            let device = said("Device UUID");
+            assert!(arrays.iter().all(|(array, ..)| *array != device), "{words}");
+        }
+        assert_eq!(arrays[0], arrays[1], "{part:?}");
+    }
+}
+
+fn mdadm(question: &str, leg: &str) -> String {
+    let output = Command::new("mdadm").arg(question).arg(leg).output();
+    let output = output.expect("mdadm runs; .ci/run installs it");
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{words}{}", String::from_utf8_lossy(&output.stderr));
+    words
 }
 
 /// What is the same on both legs of a mirror, and what is not.

@@ -1,4 +1,4 @@
-//! Superblocks, field by field, and as mdadm reads them.
+//! Superblocks, field by field; `tests/image.rs` has mdadm read them.
 
 use uuid::uuid;
 
