@@ -138,6 +138,28 @@ fn a_mistake_in_a_template_is_shown_with_its_place() {
 }
 
 #[test]
+fn a_driver_that_another_one_needs_is_not_taken_out() {
+    for (pattern, expected) in [
+        (
+            "/usr/lib/modules/*/kernel/drivers/scsi/libsas",
+            "it needs the module libsas, which is not there",
+        ),
+        (
+            "/usr/lib/modules/*/kernel/libsass",
+            "overlays/less/overlay.toml: remove-files names \"/usr/lib/modules/*/",
+        ),
+    ] {
+        let copy = Copy::new();
+        add_overlay(&copy, "less", "etc/motd", "less\n");
+        let file = copy.dir().join("overlays/less/overlay.toml");
+        fs::write(file, format!("description = \"a test\"\nremove-files = [\"{pattern}\"]\n"))
+            .expect("write");
+        let words = refused(&copy);
+        assert!(words.contains(expected), "{words}");
+    }
+}
+
+#[test]
 fn a_private_key_in_the_tree_is_refused() {
     let copy = Copy::new();
     let key = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA==\n-----END PRIVATE KEY-----\n";

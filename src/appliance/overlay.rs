@@ -15,11 +15,12 @@ use crate::digest::Digest;
 use crate::lock::{UrlRequest, check_npm_range, check_requirement};
 
 /// Top-level keys.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "description",
     "requires",
     "enable",
     "mask",
+    "remove-files",
     "cpu-features",
     "packages",
     "inputs",
@@ -79,6 +80,7 @@ pub(super) fn read<'a>(
         users: Vec::new(),
         enable: Vec::new(),
         mask: Vec::new(),
+        remove_files: root.strings("remove-files").iter().filter_map(names::path).collect(),
         ports: Vec::new(),
         state: Vec::new(),
         secrets: Vec::new(),

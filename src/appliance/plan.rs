@@ -132,6 +132,8 @@ pub struct Overlay {
     pub enable: Vec<String>,
     /// systemd units to mask.
     pub mask: Vec<String>,
+    /// Absolute paths of what packages bring and the box does not need; `*` stands for anything.
+    pub remove_files: Vec<String>,
     /// Ports it listens on.
     pub ports: Vec<Port>,
     /// Directories (or files) that live on the data partition.

@@ -6,7 +6,7 @@ use super::packages::{self, ComposeError, Event};
 use super::secrets::{self, SecretError};
 use super::system::{self, SystemError};
 use super::wheels::{self, WheelError};
-use super::{Declarations, inputs as extra, overlay, strip};
+use super::{Declarations, inputs as extra, overlay, remove, strip};
 use crate::appliance::Plan;
 use crate::digest::{Digest, Hasher};
 use crate::interrupt;
@@ -75,6 +75,7 @@ pub fn compose(inputs: &Inputs<'_>) -> Result<Tree, ApplianceError> {
         tree.overlay(&wheels::install(context, env, &lock.wheels)?)?;
     }
     interrupt::check().map_err(ComposeError::from)?;
+    remove::remove(plan, &mut tree)?;
     finish::plain_modules(context, &mut tree)?;
     finish::finish(context, &mut tree)?;
     strip::strip(&mut tree);

@@ -15,6 +15,8 @@ mod merge;
 mod overlay;
 pub mod packages;
 pub mod parity;
+mod pattern;
+mod remove;
 mod root;
 mod secrets;
 mod strip;

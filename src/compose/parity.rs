@@ -16,6 +16,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use super::pattern::fits;
 use crate::store::{Store, StoreError};
 use crate::tree::{Entry, Node, Tree, TreePath};
 
@@ -141,17 +142,6 @@ fn judge(compared: usize, differences: Vec<Difference>, accepted: &Accepted) -> 
         }
     }
     report
-}
-
-/// Whether a pattern with `*` for anything fits a whole path.
-fn fits(pattern: &str, path: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == path,
-        Some((before, after)) => path.strip_prefix(before).is_some_and(|rest| {
-            let mut ends = rest.char_indices().map(|(at, _)| at).chain([rest.len()]);
-            ends.any(|at| fits(after, &rest[at..]))
-        }),
-    }
 }
 
 struct Side<'a> {

@@ -5,6 +5,7 @@
 //! them would travel; plain ones travel as what is unlike. An image is compressed as a whole wherever its size
 //! counts, and is no larger then.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::fs::symlink;
@@ -62,15 +63,23 @@ pub(super) fn index(context: Finish<'_>, tree: &Tree) -> Result<Tree, FinishErro
     })
 }
 
-/// Puts plain modules into the place of compressed ones.
+/// Puts plain modules into the place of compressed ones. A module that needs one that is not there is an error: it could
+/// not be loaded, and depmod says nothing.
 pub(in super::super) fn plain(context: Finish<'_>, tree: &mut Tree) -> Result<(), FinishError> {
     let packed =
         tree.filter(|path| path.starts_with("usr/lib/modules/") && plain_name(path).is_some());
     let plain = context.step("plain-modules", &packed, |output| {
         let modules: Vec<Packed<'_>> = packed.iter().filter_map(Packed::of).collect();
+        let known: BTreeSet<_> = modules.iter().map(|module| stem(module.name)).collect();
         for batch in modules.chunks(BATCH) {
             let contents = try_map(batch, |module| module.unpack(context))?;
             for (module, bytes) in batch.iter().zip(contents) {
+                if let Some(lacking) = needs(&bytes).find(|name| !known.contains(name)) {
+                    let why = format!(
+                        "it needs the module {lacking}, which is not there; does an overlay's remove-files name it?"
+                    );
+                    return Err(FinishError::Input { path: module.name.to_owned(), why });
+                }
                 let node = Node::File(output.pack.append(&bytes)?);
                 let path: TreePath = module.name.parse()?;
                 if let Some(parent) = path.parent() {
@@ -134,11 +143,36 @@ fn unpack(path: &str, bytes: &[u8]) -> io::Result<Vec<u8>> {
     Ok(module)
 }
 
+/// A module's name as the kernel has it: in files' names `-` may stand for `_`.
+fn stem(path: &str) -> String {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.strip_suffix(".ko").unwrap_or(name).replace('-', "_")
+}
+
+/// The modules that one needs: `depends=` of its `.modinfo` (scripts/mod/modpost.c), where texts end with NUL.
+fn needs(module: &[u8]) -> impl Iterator<Item = String> {
+    let texts = module.split(|byte| *byte == 0);
+    let names = texts.filter_map(|text| text.strip_prefix(b"depends=")).next().unwrap_or_default();
+    let names = String::from_utf8_lossy(names).replace('-', "_");
+    let names: Vec<_> = names.split(',').map(str::to_owned).collect();
+    names.into_iter().filter(|name| !name.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
 
     use super::*;
+
+    #[test]
+    fn a_module_says_which_others_it_needs() {
+        let module =
+            |needs: &str| format!("\x7fELF..\0license=GPL\0{needs}\0name=x\0").into_bytes();
+        let list = |text: &str| needs(&module(text)).collect::<Vec<_>>();
+        assert_eq!(list("depends=snd-pcm,soundcore"), ["snd_pcm", "soundcore"]);
+        assert!(list("depends=").is_empty() && list("author=depends=x").is_empty());
+        assert_eq!(stem("usr/lib/modules/6.1/kernel/sound/core/snd-pcm.ko"), "snd_pcm");
+    }
 
     #[test]
     fn modules_of_every_compression_are_unpacked() {
