@@ -24,9 +24,9 @@ enum Left {
     Whole,
 }
 
-/// Fails if the disk could start, and not all of it is there.
-fn judge(image: &Image, disk: &Loop) -> Left {
-    let (mut bytes, new) = (disk.bytes(), &image.bytes[0]);
+/// Fails if the disk could start, and not all of it is there. `leg`: which of the image's disks goes to it.
+fn judge(image: &Image, leg: usize, disk: &Loop) -> Left {
+    let (mut bytes, new) = (disk.bytes(), &image.bytes[leg]);
     // Partition 7 has settings, the owner's key at least: whole, or nothing.
     let settings = &mut bytes[2 * MIB as usize..3 * MIB as usize];
     if settings.starts_with(b"CHATIMG-SETTINGS-1\n") {
@@ -56,29 +56,57 @@ fn judge(image: &Image, disk: &Loop) -> Left {
 
 #[test]
 fn fifty_kills_leave_no_disk_that_starts_half_an_image() {
-    let image = Image::new();
-    let disk = image.disk("disk");
+    kills(1);
+}
+
+#[test]
+fn fifty_kills_leave_no_leg_of_a_mirror_that_starts_half_an_image() {
+    kills(2);
+}
+
+fn kills(legs: usize) {
+    let image = Image::with_legs(legs as u64);
+    let disks: Vec<_> = (0..legs).map(|leg| image.disk(&format!("disk-{leg}"))).collect();
+    let each = |option: &'static str, name: fn(&Loop) -> &str| {
+        disks.iter().flat_map(move |disk| [option, name(disk)]).collect::<Vec<_>>()
+    };
+    let args = [each("--disk", Loop::node), each("--yes-erase", Loop::name)].concat();
+    let judge = || -> Vec<_> {
+        disks.iter().enumerate().map(|(leg, disk)| judge(&image, leg, disk)).collect()
+    };
     let fresh = vec![0xaa; DISK as usize];
     let start = Instant::now();
-    assert_done(&image.flash_to(&disk).output().expect("runs"));
+    assert_done(&image.flash(&args).output().expect("runs"));
     let whole = start.elapsed();
     let mut seen = std::collections::BTreeMap::new();
     for number in 0..KILLS {
-        let mut node = File::options().write(true).open(disk.node()).expect("disk");
-        node.write_all(&fresh).and_then(|()| node.sync_all()).expect("another system");
-        drop(node);
-        let mut command = image.flash_to(&disk);
+        for disk in &disks {
+            let mut node = File::options().write(true).open(disk.node()).expect("disk");
+            node.write_all(&fresh).and_then(|()| node.sync_all()).expect("another system");
+        }
+        let mut command = image.flash(&args);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
         // From before its start to after its end; where it is by then does not matter.
         thread::sleep(whole * number * 11 / (KILLS * 10));
         child.kill().expect("SIGKILL");
         child.wait().expect("ends");
-        *seen.entry(judge(&image, &disk)).or_insert(0) += 1;
+        let left = judge();
+        if left.contains(&Left::Whole) {
+            for (disk, new) in disks.iter().zip(&image.bytes) {
+                let contents = 3 * MIB as usize..(IMAGE - MIB) as usize;
+                assert!(
+                    disk.bytes()[contents.clone()] == new[contents],
+                    "a leg starts before the other is written"
+                );
+            }
+        }
+        *seen.entry(left).or_insert(0) += 1;
     }
     println!("{KILLS} kills in {whole:?}: {seen:?}");
-    // The last word: it can always be flashed again.
-    assert_done(&image.flash_to(&disk).output().expect("runs"));
-    assert_eq!(judge(&image, &disk), Left::Whole);
+    assert!(seen.contains_key(&vec![Left::Empty; legs]), "no kill hit a flash at work: {seen:?}");
+    // The last word: they can always be flashed again.
+    assert_done(&image.flash(&args).output().expect("runs"));
+    assert_eq!(judge(), vec![Left::Whole; legs]);
 }
 
 /// A flash whose words nobody reads yet: it stops after wiping and clearing, with its first line, until
@@ -142,7 +170,7 @@ fn ctrl_c_says_what_the_disk_is_like() {
     assert_eq!(status.code(), Some(130), "{words}");
     let expected = format!("interrupted; {} has no partition table now", disk.node());
     assert!(words.contains(&expected), "{words}");
-    assert_eq!(judge(&image, &disk), Left::Empty);
+    assert_eq!(judge(&image, 0, &disk), Left::Empty);
 }
 
 #[test]
