@@ -152,5 +152,5 @@ fn the_tests_that_come_with_chatimg_are_right() {
         names.push(super::load_test(&path).unwrap_or_else(|error| panic!("{error}")).name);
     }
     names.sort();
-    assert!(names.contains(&"smoke".to_owned()) && names.contains(&"second-boot".to_owned()));
+    assert!(names.contains(&"smoke".to_owned()) && names.contains(&"host-settings".to_owned()));
 }
