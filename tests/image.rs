@@ -20,7 +20,7 @@ use chatimg::image::{
 use chatimg::lock::Lock;
 use chatimg::store::{PackWriter, Store, StoreError};
 use chatimg::tree::{Entry, Meta, Node, Tree, TreePath};
-use disks::Loop;
+use disks::{Loop, run};
 
 const SLOT: u64 = 64 << 20;
 const EPOCH: i64 = 1_700_000_000;
@@ -149,7 +149,7 @@ fn mdadm_finds_the_arrays_of_both_legs_whole() {
             // Of a file mdadm thinks that it is a bitmap.
             let (start, size) = (span.start.to_string(), span.len.to_string());
             let leg = Loop::new(disk, &["--read-only", "--offset", &start, "--sizelimit", &size]);
-            let words = mdadm("--examine", leg.node());
+            let words = run(Command::new("mdadm").args(["--examine", leg.node()]));
             let said = |key: &str| {
                 let line = words
                     .lines()
@@ -165,7 +165,8 @@ fn mdadm_finds_the_arrays_of_both_legs_whole() {
                 ("raid1".to_owned(), "2".to_owned())
             );
             assert!(
-                mdadm("--examine-bitmap", leg.node()).contains("bits (chunks), 0 dirty (0.0%)")
+                run(Command::new("mdadm").args(["--examine-bitmap", leg.node()]))
+                    .contains("bits (chunks), 0 dirty (0.0%)")
             );
             arrays.push((said("Array UUID"), said("Name"), said("Array Size"), said("Events")));
             let device = said("Device UUID");
@@ -173,14 +174,6 @@ fn mdadm_finds_the_arrays_of_both_legs_whole() {
         }
         assert_eq!(arrays[0], arrays[1], "{part:?}");
     }
-}
-
-fn mdadm(question: &str, leg: &str) -> String {
-    let output = Command::new("mdadm").arg(question).arg(leg).output();
-    let output = output.expect("mdadm runs; .ci/run installs it");
-    let words = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{words}{}", String::from_utf8_lossy(&output.stderr));
-    words
 }
 
 /// What is the same on both legs of a mirror, and what is not.

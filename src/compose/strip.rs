@@ -19,14 +19,7 @@ const LOCALES: [&str; 5] = ["C", "C.UTF-8", "POSIX", "en", "locale.alias"];
 
 /// Removes it all.
 pub(super) fn strip(tree: &mut Tree) {
-    let doomed: Vec<_> = tree
-        .iter()
-        .filter(|(path, entry)| needless(path.as_str(), entry.node == Node::Dir))
-        .map(|(path, _)| path.to_string())
-        .collect();
-    for path in doomed {
-        tree.remove(&path);
-    }
+    tree.remove_where(|path, entry| needless(path, entry.node == Node::Dir));
 }
 
 fn needless(path: &str, dir: bool) -> bool {

@@ -32,8 +32,8 @@ pub fn with_files(
         let kernel = kernel.map(|(path, _)| path.as_str().to_owned());
         let mut root = SystemRoot::of(root.clone(), store, pack, epoch);
         for source in sources {
-            if let Some((folder, name)) = module(source.path()) {
-                drop_bytecode(&mut root.tree, folder, name);
+            if let Some(bytecode) = bytecode(source.path()) {
+                root.tree.remove_where(|path, _| path.starts_with(&bytecode));
             }
             let to = kernel.as_deref().filter(|_| source.path() == "boot/vmlinuz");
             source.put(&mut root, to)?;
@@ -43,17 +43,10 @@ pub fn with_files(
     Ok(tree.map_err(StepError::<SystemError>::into_inner)?)
 }
 
-/// Folder and name of a Python module.
-fn module(path: &str) -> Option<(&str, &str)> {
-    path.strip_suffix(".py")?.rsplit_once('/')
-}
-
-fn drop_bytecode(tree: &mut Tree, folder: &str, name: &str) {
-    let start = format!("{folder}/__pycache__/{name}.cpython-");
-    let stale = tree.iter().map(|(path, _)| path.as_str()).filter(|path| path.starts_with(&start));
-    for path in stale.map(str::to_owned).collect::<Vec<_>>() {
-        tree.remove(&path);
-    }
+/// How the path of a Python module's bytecode begins; a version follows.
+fn bytecode(path: &str) -> Option<String> {
+    let (folder, name) = path.strip_suffix(".py")?.rsplit_once('/')?;
+    Some(format!("{folder}/__pycache__/{name}.cpython-"))
 }
 
 #[cfg(test)]

@@ -100,6 +100,15 @@ impl Tree {
         gone
     }
 
+    /// Removes every entry that `doomed` says so of by its path, and all below it.
+    pub fn remove_where(&mut self, doomed: impl Fn(&str, &Entry) -> bool) {
+        let fits = |(path, entry): &(&TreePath, &Entry)| doomed(path.as_str(), entry);
+        let paths: Vec<_> = self.iter().filter(fits).map(|(path, _)| path.clone()).collect();
+        for path in paths {
+            self.remove(path.as_str());
+        }
+    }
+
     /// Removes a symbolic or hard link, so that something else can take its place and its target stays.
     pub fn remove_if_link(&mut self, path: &str) {
         if matches!(self.get(path), Some(Entry { node: Node::Symlink(_) | Node::HardLink(_), .. }))

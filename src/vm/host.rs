@@ -14,7 +14,7 @@ const CPU: &str = "Westmere,+movbe,+rdrand,+rdseed,+smep,+smap,+fsgsbase,+erms,+
 
 /// Makes of it an old Atom, which does not speculate: for all other CPUs of Intel's the kernel changes page tables at each
 /// system call, and goes about its indirect branches (arch/x86/kernel/cpu/common.c, `cpu_vuln_whitelist`). Emulated, that is
-/// most of the time, and guards against nothing.
+/// a fifth of the time, and guards against nothing.
 const SPECULATES_NOT: &str = ",model=28,stepping=10";
 
 /// How QEMU runs the guest's instructions.

@@ -213,7 +213,7 @@ struct File {
     step: Vec<FileStep>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum FirmwareName {
     Bios,
@@ -350,8 +350,8 @@ pub(super) fn read(name: String, text: &str) -> Result<TestSpec, Fault> {
 }
 
 impl FileStep {
-    fn step(mut self) -> Step {
-        let (name, firmware) = (self.name.take(), self.firmware.take().map(Firmware::from));
+    fn step(self) -> Step {
+        let (name, firmware) = (self.name.clone(), self.firmware.map(Firmware::from));
         let timeout = self.timeout.as_ref().map_or(STEP_TIMEOUT, |length| length.0);
         Step { name, timeout, firmware, action: self.action() }
     }

@@ -72,14 +72,11 @@ pub(in super::super) fn plain(context: Finish<'_>, tree: &mut Tree) -> Result<()
         let modules: Vec<Packed<'_>> = packed.iter().filter_map(Packed::of).collect();
         let known: BTreeSet<_> = modules.iter().map(|module| stem(module.name)).collect();
         for batch in modules.chunks(BATCH) {
-            let contents = try_map(batch, |module| module.unpack(context))?;
+            let contents = try_map(batch, |module| {
+                let bytes = module.unpack(context)?;
+                module.check(&bytes, &known).map(|()| bytes)
+            })?;
             for (module, bytes) in batch.iter().zip(contents) {
-                if let Some(lacking) = needs(&bytes).find(|name| !known.contains(name)) {
-                    let why = format!(
-                        "it needs the module {lacking}, which is not there; does an overlay's remove-files name it?"
-                    );
-                    return Err(FinishError::Input { path: module.name.to_owned(), why });
-                }
                 let node = Node::File(output.pack.append(&bytes)?);
                 let path: TreePath = module.name.parse()?;
                 if let Some(parent) = path.parent() {
@@ -130,6 +127,17 @@ impl<'a> Packed<'a> {
         }
         Ok(module)
     }
+
+    /// Refuses a module that needs one that is not among the `known`.
+    fn check(&self, module: &[u8], known: &BTreeSet<String>) -> Result<(), FinishError> {
+        let Some(lacking) = needs(module).into_iter().find(|name| !known.contains(name)) else {
+            return Ok(());
+        };
+        let why = format!(
+            "it needs the module {lacking}, which is not there; does an overlay's remove-files name it?"
+        );
+        Err(FinishError::Input { path: self.name.to_owned(), why })
+    }
 }
 
 fn unpack(path: &str, bytes: &[u8]) -> io::Result<Vec<u8>> {
@@ -150,12 +158,11 @@ fn stem(path: &str) -> String {
 }
 
 /// The modules that one needs: `depends=` of its `.modinfo` (scripts/mod/modpost.c), where texts end with NUL.
-fn needs(module: &[u8]) -> impl Iterator<Item = String> {
-    let texts = module.split(|byte| *byte == 0);
-    let names = texts.filter_map(|text| text.strip_prefix(b"depends=")).next().unwrap_or_default();
+fn needs(module: &[u8]) -> Vec<String> {
+    let mut texts = module.split(|byte| *byte == 0);
+    let names = texts.find_map(|text| text.strip_prefix(b"depends=")).unwrap_or_default();
     let names = String::from_utf8_lossy(names).replace('-', "_");
-    let names: Vec<_> = names.split(',').map(str::to_owned).collect();
-    names.into_iter().filter(|name| !name.is_empty())
+    names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -168,7 +175,7 @@ mod tests {
     fn a_module_says_which_others_it_needs() {
         let module =
             |needs: &str| format!("\x7fELF..\0license=GPL\0{needs}\0name=x\0").into_bytes();
-        let list = |text: &str| needs(&module(text)).collect::<Vec<_>>();
+        let list = |text: &str| needs(&module(text));
         assert_eq!(list("depends=snd-pcm,soundcore"), ["snd_pcm", "soundcore"]);
         assert!(list("depends=").is_empty() && list("author=depends=x").is_empty());
         assert_eq!(stem("usr/lib/modules/6.1/kernel/sound/core/snd-pcm.ko"), "snd_pcm");
