@@ -20,9 +20,17 @@ pub(in crate::compose) struct Source<'a> {
 
 /// Byte code of the standard library and of Debian's own Python packages.
 pub(super) fn debian(context: Finish<'_>, tree: &Tree) -> Result<Tree, FinishError> {
-    let libraries = ["usr/lib/python3/", "usr/lib/python3.", "usr/share/python3/"];
+    below(context, tree, &["usr/lib/python3/", "usr/lib/python3.", "usr/share/python3/"])
+}
+
+/// Byte code of the box's own programs: apart, for they change when Debian's do not.
+pub(super) fn chatimg(context: Finish<'_>, tree: &Tree) -> Result<Tree, FinishError> {
+    below(context, tree, &["usr/lib/chatimg/"])
+}
+
+fn below(context: Finish<'_>, tree: &Tree, starts: &[&str]) -> Result<Tree, FinishError> {
     let input = tree
-        .filter(|path| path.ends_with(".py") && libraries.iter().any(|dir| path.starts_with(dir)));
+        .filter(|path| path.ends_with(".py") && starts.iter().any(|start| path.starts_with(start)));
     let files: Vec<_> = input
         .iter()
         .filter(|(_, entry)| matches!(entry.node, Node::File(_)))

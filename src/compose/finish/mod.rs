@@ -74,9 +74,10 @@ pub(super) struct Finish<'a> {
 pub(super) fn finish(context: Finish<'_>, tree: &mut Tree) -> Result<(), FinishError> {
     type Step = fn(Finish<'_>, &Tree) -> Result<Tree, FinishError>;
     // The slow ones first, so that the threads end together.
-    let steps: [Step; 7] = [
+    let steps: [Step; 8] = [
         bytecode::debian,
         modules::index,
+        bytecode::chatimg,
         systemd::hardware,
         systemd::catalog,
         certificates::bundle,

@@ -19,7 +19,7 @@ def run(box: Box, since: int) -> list[Path]:
     folder = box.kept / "exports"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = []
-    for program in sorted((box.library / "export").glob("*")):
+    for program in sorted(one for one in (box.library / "export").glob("*") if one.is_file()):
         file = folder / f"{int(box.now())}-{program.name}.jsonl"
         try:
             file.touch(0o600)
