@@ -23,7 +23,8 @@ def digest(data: bytes | memoryview) -> bytes:
     return hashlib.blake2b(data, digest_size=HASH).digest()
 
 
-ZERO = digest(bytes(BLOCK))
+EMPTY = bytes(BLOCK)
+ZERO = digest(EMPTY)
 
 
 # Of a block that the disks have differently: no block has this hash, so it is written anew.
@@ -35,11 +36,14 @@ def hashes(legs: Iterable[Path], size: int) -> bytearray:
     found = bytearray()
     with ExitStack() as stack:
         first, *others = [stack.enter_context(Reader(leg)) for leg in legs]
-        for start, part in first.chunks(size):
-            same = [other.read(start, len(part)) for other in others]
+        for start, view in first.chunks(size):
+            # Views are compared a byte at a time, bytes as fast as the memory is.
+            part = bytes(view)
+            same = [bytes(other.read(start, len(part))) for other in others]
             for at in range(0, len(part), BLOCK):
                 block = part[at : at + BLOCK]
-                found += digest(block) if all(one[at : at + BLOCK] == block for one in same) else UNLIKE
+                name = ZERO if block == EMPTY else digest(block)
+                found += name if all(one[at : at + BLOCK] == block for one in same) else UNLIKE
     return found
 
 

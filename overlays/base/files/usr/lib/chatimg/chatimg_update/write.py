@@ -132,7 +132,7 @@ def from_file(box: Box, path: Path, new: Description, to: Slot, show: Show) -> N
                 legs = [stack.enter_context(Reader(leg)) for leg in to.legs]
                 for at in range(0, new.size, CHUNK):
                     part = file.read(min(CHUNK, new.size - at))
-                    if any(leg.read(at, len(part)) != part for leg in legs):
+                    if any(bytes(leg.read(at, len(part))) != part for leg in legs):
                         writer.write(at, part)
                     show(at + len(part), new.size)
             writer.flush()
