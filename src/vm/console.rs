@@ -52,7 +52,9 @@ pub(super) struct Trouble {
 
 /// Passes over the kernel's reports of CPUs that did nothing for 21 s ("rcu: INFO: rcu_preempt detected stalls", Linux 6.12,
 /// kernel/rcu/tree_stall.h), with their stacks. An emulated CPU does nothing while the host is busy with something else, and
-/// QEMU's TCG now and then loses a timer's interrupt. What hangs for good is found by the time that its step has.
+/// QEMU's TCG now and then loses a timer's interrupt. So, too, over a kernel that got no tick in the 70 ms that it gives the timer
+/// when it starts (arch/x86/kernel/apic/io_apic.c, `timer_irq_works`), gave up, and restarts the machine.
+/// What hangs for good is found by the time that its step has.
 #[derive(Clone, Debug)]
 struct Stalls {
     emulated: bool,
@@ -64,16 +66,15 @@ impl Stalls {
     /// Two stalled CPUs' stacks, and the stacks of the thread that was not run and of the CPU where it ran last.
     const LINES: usize = 150;
 
-    /// Whether this line, the next one, is the beginning of a stack in such a report.
+    /// Whether this line, the next one, is one that such a report explains.
     fn explain(&mut self, line: &str) -> bool {
         self.left = self.left.saturating_sub(1);
-        if self.emulated
-            && after_word(line, "rcu: INFO:").is_some()
-            && line.contains("detected stall")
-        {
+        let stall = after_word(line, "rcu: INFO:").is_some() && line.contains("detected stall");
+        let timer = line.contains("not syncing: IO-APIC + timer doesn't work!");
+        if self.emulated && (stall || timer) {
             self.left = Self::LINES;
         }
-        self.left > 0 && after_word(line, "Call Trace").is_some()
+        self.left > 0 && (timer || after_word(line, "Call Trace").is_some())
     }
 }
 
@@ -316,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn an_emulated_cpu_may_stall() {
+    fn an_emulated_cpu_may_stand_still() {
         let report = "\
             [   23.8] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:\n\
             [   23.8] rcu: \t1-...!: (119 ticks this GP) idle=5478/0/0x0 softirq=15/17 fqs=1\n\
@@ -333,6 +334,14 @@ mod tests {
         };
         assert_eq!(found(report, true), None);
         assert_eq!(found(report, false).as_deref(), Some("[   23.9] Call Trace:"));
+        let timer = "\
+            [    0.012000] Kernel panic - not syncing: IO-APIC + timer doesn't work!  Boot with apic=debug\n\
+            [    0.012000] Call Trace:\n\
+            [    0.012000] Rebooting in 5 seconds..\n";
+        assert_eq!(found(timer, true), None);
+        assert!(found(timer, false).is_some_and(|line| line.contains("Kernel panic")));
+        let again = format!("{timer}[    0.9] Kernel panic - not syncing: VFS\n");
+        assert!(found(&again, true).is_some_and(|line| line.ends_with("VFS")));
         let another = format!("{report}[   24.1] BUG: x\n");
         assert_eq!(found(&another, true).as_deref(), Some("[   24.1] BUG: x"));
         let later = format!("{report}{}[   60.1] Call Trace:\n", "[   30.0] x\n".repeat(150));
