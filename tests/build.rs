@@ -286,7 +286,7 @@ fn an_interrupted_build_leaves_current_as_it_was_and_goes_on_later() {
     let original = fs::read_to_string(&appliance).expect("appliance.toml");
     fs::write(&appliance, original.replace("50 MiB", "52 MiB")).expect("write");
     // The disks are written next.
-    interrupt_after("laying out the root slot", &mut copy.command(&["build"]));
+    interrupt_after("composing the root file system", &mut copy.command(&["build"]));
     assert_eq!(current(), before);
     let left: Vec<_> = fs::read_dir(copy.images()).expect("images").flatten().collect();
     let building = left.iter().any(|e| e.file_name().to_string_lossy().starts_with(".building"));
