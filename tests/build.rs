@@ -57,6 +57,23 @@ fn assert_built(output: &Output) {
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
+/// Interrupts a build as soon as one of its steps is done.
+fn interrupt_after(step: &str, command: &mut Command) {
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("runs");
+    // A step's time is said when it ends.
+    let mut words = BufReader::new(child.stderr.take().expect("piped"));
+    let mut line = String::new();
+    while words.read_line(&mut line).expect("a line") > 0 && !line.contains(step) {
+        line.clear();
+    }
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("signal");
+    let mut rest = String::new();
+    words.read_to_string(&mut rest).expect("the rest");
+    assert_eq!(child.wait().expect("ends").code(), Some(130), "{rest}");
+    assert!(rest.contains("interrupted"), "{rest}");
+}
+
 #[test]
 fn a_second_build_finds_everything_made() {
     let copy = Copy::new();
@@ -107,26 +124,20 @@ fn no_circumstance_of_the_build_gets_into_the_image() {
         let path = |copy: &Copy| copy.images().join("current").join(name);
         assert!(same_bytes(&path(&first), &path(&other)), "{name} differs");
     }
-    let id = |copy: &Copy| fs::read_link(copy.images().join("current")).expect("current");
-    assert_eq!(id(&first), id(&other));
+    assert_eq!(first.current(), other.current());
 }
 
 #[test]
 fn a_changed_template_makes_another_image_and_back_the_same_one() {
     let copy = Copy::new();
     assert_built(&copy.run(&["build"]));
-    let current = || fs::read_link(copy.images().join("current")).expect("current");
-    let before = current();
-    let appliance = copy.dir().join("appliance.toml");
-    let original = fs::read_to_string(&appliance).expect("appliance.toml");
-    let changed = original.replace("max-upload = \"50 MiB\"", "max-upload = \"51 MiB\"");
-    assert_ne!(changed, original);
-    fs::write(&appliance, changed).expect("write");
+    let before = copy.current();
+    copy.edit("max-upload = \"50 MiB\"", "max-upload = \"51 MiB\"");
     assert_built(&copy.run(&["build"]));
-    assert_ne!(current(), before);
-    fs::write(&appliance, original).expect("write");
+    assert_ne!(copy.current(), before);
+    copy.edit("51 MiB", "50 MiB");
     assert_built(&copy.run(&["build"]));
-    assert_eq!(current(), before);
+    assert_eq!(copy.current(), before);
 }
 
 /// What a build says that must fail.
@@ -144,11 +155,7 @@ fn add_overlay(copy: &Copy, name: &str, path: &str, contents: &str) {
     fs::create_dir_all(file.parent().expect("a folder")).expect("folders");
     fs::write(dir.join("overlay.toml"), "description = \"a test\"\n").expect("write");
     fs::write(file, contents).expect("write");
-    let appliance = copy.dir().join("appliance.toml");
-    let original = fs::read_to_string(&appliance).expect("appliance.toml");
-    let changed = original.replace("packages = []", &format!("overlays = [\"{name}\"]"));
-    assert_ne!(changed, original);
-    fs::write(&appliance, changed).expect("write");
+    copy.edit("packages = []", &format!("overlays = [\"{name}\"]"));
 }
 
 #[test]
@@ -217,11 +224,7 @@ fn two_overlays_with_one_file_are_refused() {
 #[test]
 fn what_the_lock_lacks_is_named_and_nothing_is_resolved() {
     let copy = Copy::new();
-    let appliance = copy.dir().join("appliance.toml");
-    let original = fs::read_to_string(&appliance).expect("appliance.toml");
-    let changed = original.replace("packages = []", "packages = [\"tmux\"]");
-    assert_ne!(changed, original);
-    fs::write(&appliance, changed).expect("write");
+    copy.edit("packages = []", "packages = [\"tmux\"]");
     let before = fs::read(copy.dir().join("appliance.lock")).expect("lock");
     let output = copy.run(&["build"]);
     let words = text(&output.stderr);
@@ -259,41 +262,24 @@ fn an_input_that_nobody_has_is_named_with_every_place() {
     assert!(!copy.images().exists());
 }
 
-/// Interrupts a build as soon as one of its steps is done.
-fn interrupt_after(step: &str, command: &mut Command) {
-    let mut child = command.stderr(Stdio::piped()).spawn().expect("runs");
-    // A step's time is said when it ends.
-    let mut words = BufReader::new(child.stderr.take().expect("piped"));
-    let mut line = String::new();
-    while words.read_line(&mut line).expect("a line") > 0 && !line.contains(step) {
-        line.clear();
-    }
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("signal");
-    let mut rest = String::new();
-    words.read_to_string(&mut rest).expect("the rest");
-    assert_eq!(child.wait().expect("ends").code(), Some(130), "{rest}");
-    assert!(rest.contains("interrupted"), "{rest}");
-}
-
 #[test]
 fn an_interrupted_build_leaves_current_as_it_was_and_goes_on_later() {
     let copy = Copy::new();
     assert_built(&copy.run(&["build"]));
-    let current = || fs::read_link(copy.images().join("current")).expect("current");
-    let before = current();
-    let appliance = copy.dir().join("appliance.toml");
-    let original = fs::read_to_string(&appliance).expect("appliance.toml");
-    fs::write(&appliance, original.replace("50 MiB", "52 MiB")).expect("write");
+    let before = copy.current();
+    copy.edit("50 MiB", "52 MiB");
     // The disks are written next.
     interrupt_after("composing the root file system", &mut copy.command(&["build"]));
-    assert_eq!(current(), before);
+    assert_eq!(copy.current(), before);
     let left: Vec<_> = fs::read_dir(copy.images()).expect("images").flatten().collect();
     let building = left.iter().any(|e| e.file_name().to_string_lossy().starts_with(".building"));
     assert!(!building, "{left:?}");
 
     assert_built(&copy.run(&["build"]));
-    assert_ne!(current(), before);
+    assert_ne!(copy.current(), before);
+    copy.edit("52 MiB", "50 MiB");
+    assert_built(&copy.run(&["build"]));
+    assert_eq!(copy.current(), before);
 }
 
 /// In a mount namespace of its own, so that the small file system is seen by nobody else.
@@ -301,9 +287,7 @@ fn an_interrupted_build_leaves_current_as_it_was_and_goes_on_later() {
 fn a_full_disk_is_said_and_costs_nothing_that_was_there() {
     let copy = Copy::new();
     assert_built(&copy.run(&["build"]));
-    let appliance = copy.dir().join("appliance.toml");
-    let original = fs::read_to_string(&appliance).expect("appliance.toml");
-    fs::write(&appliance, original.replace("50 MiB", "53 MiB")).expect("write");
+    copy.edit("50 MiB", "53 MiB");
     let script =
         "mount -t tmpfs -o size=200m none \"$0\" && \"$@\"; code=$?; ls -A \"$0\"; exit $code";
     let output = Command::new("unshare")
@@ -311,7 +295,7 @@ fn a_full_disk_is_said_and_costs_nothing_that_was_there() {
         .arg(copy.images())
         .arg(chatimg())
         .args(["build", "--appliance"])
-        .arg(&appliance)
+        .arg(copy.dir().join("appliance.toml"))
         .env("CHATIMG_STORE", store_dir())
         .output()
         .expect("unshare");

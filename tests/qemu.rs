@@ -18,11 +18,7 @@ fn the_image_boots_and_carries_messages() {
     }
 
     let single = Copy::new();
-    let path = single.dir().join("appliance.toml");
-    let text = std::fs::read_to_string(&path).expect("appliance.toml");
-    assert!(text.contains("raid = \"mirror\""), "{text}");
-    let text = text.replace("raid = \"mirror\"", "raid = \"none\"");
-    std::fs::write(&path, text).expect("appliance.toml");
+    single.edit("raid = \"mirror\"", "raid = \"none\"");
     let tests = project.dir.join("qemu-tests");
     let copied = Command::new("cp").arg("-a").arg(tests).arg(single.dir()).status();
     assert!(copied.expect("cp").success());

@@ -110,6 +110,20 @@ impl Copy {
         self.dir.join("images")
     }
 
+    /// The image that was built last.
+    pub fn current(&self) -> PathBuf {
+        std::fs::read_link(self.images().join("current")).expect("current")
+    }
+
+    /// Changes appliance.toml, which must have `from`.
+    pub fn edit(&self, from: &str, to: &str) {
+        let path = self.dir.join("appliance.toml");
+        let text = std::fs::read_to_string(&path).expect("appliance.toml");
+        let changed = text.replace(from, to);
+        assert_ne!(changed, text);
+        std::fs::write(&path, changed).expect("write");
+    }
+
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(chatimg());
         command.args(args).current_dir(&self.dir).env("CHATIMG_STORE", store_dir());
