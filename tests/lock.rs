@@ -14,11 +14,7 @@ fn read(copy: &Copy) -> Lock {
 }
 
 fn add_package(copy: &Copy, name: &str) {
-    let path = copy.dir().join("appliance.toml");
-    let original = fs::read_to_string(&path).expect("appliance.toml");
-    let changed = original.replace("packages = []", &format!("packages = [\"{name}\"]"));
-    assert_ne!(changed, original);
-    fs::write(path, changed).expect("write");
+    copy.edit("packages = []", &format!("packages = [\"{name}\"]"));
 }
 
 #[test]
