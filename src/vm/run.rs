@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -58,7 +60,7 @@ pub(super) enum Look<T> {
 }
 
 pub(super) struct Run<'a> {
-    spec: &'a TestSpec,
+    pub(super) spec: &'a TestSpec,
     pub(super) setup: &'a Setup<'a>,
     pub(super) events: &'a dyn Fn(Event),
     pub(super) make: Make<'a>,
@@ -353,8 +355,24 @@ impl<'a> Run<'a> {
         command: &str,
         limit: Option<Duration>,
     ) -> Result<Option<Output>, Stop> {
+        self.command_with(command, None, limit)
+    }
+
+    /// The same, with a file as the command's standard input.
+    pub(super) fn command_with(
+        &mut self,
+        command: &str,
+        stdin: Option<&Path>,
+        limit: Option<Duration>,
+    ) -> Result<Option<Output>, Stop> {
         let port = self.ssh_port()?;
-        let running = self.ssh.start(port, command);
+        let stdin = match stdin {
+            Some(path) => fs::File::open(path).map(Stdio::from).map_err(|source| {
+                TestFailure::Io { doing: format!("opening {}", path.display()), source }
+            })?,
+            None => Stdio::null(),
+        };
+        let running = self.ssh.start(port, command, stdin);
         self.wait(running, limit)
     }
 
@@ -364,13 +382,13 @@ impl<'a> Run<'a> {
         Ok(*ports.get(&self.setup.ssh_port).expect("the machine forwards sshd's port"))
     }
 
-    /// Waits for an ssh client's end.
+    /// Waits for the end of a program on this machine: an ssh client's, say.
     pub(super) fn wait(
         &mut self,
         running: std::io::Result<super::ssh::Running>,
         limit: Option<Duration>,
     ) -> Result<Option<Output>, Stop> {
-        let failed = |source| TestFailure::Io { doing: "running ssh".to_owned(), source };
+        let failed = |source| TestFailure::Io { doing: "running a program".to_owned(), source };
         let start = Instant::now();
         let mut running = running.map_err(failed)?;
         loop {

@@ -20,6 +20,8 @@ use crate::diagnostic::Fault;
 pub struct TestSpec {
     /// The file's name without `.toml`.
     pub name: String,
+    /// The folder of its file, and of what it names.
+    pub dir: PathBuf,
     /// What it is about, in a sentence.
     pub description: String,
     /// Firmwares to run it on; all of the target's if this is `None`.
@@ -68,6 +70,8 @@ pub enum Action {
     Ssh(Ssh),
     /// Runs chatimg itself, on this machine: a command that talks to the box, which is given to it.
     Chatimg(Ssh),
+    /// Runs a program that lies beside the test, on this machine.
+    Local(Ssh),
     /// Asks the server which ways to log in it offers to whom has no key.
     SshAuthMethods(Vec<String>),
     /// GET.
@@ -117,6 +121,8 @@ pub enum Action {
 pub struct Ssh {
     /// For the administrator's login shell.
     pub command: String,
+    /// A file beside the test that is its standard input; nothing, if this is `None`.
+    pub stdin: Option<PathBuf>,
     /// Exit status.
     pub exit: i32,
     /// All of standard output, but for white space around it.
@@ -301,6 +307,7 @@ impl fmt::Display for Action {
             Self::WaitSsh => f.write_str("wait-ssh"),
             Self::Ssh(ssh) => write!(f, "ssh \"{}\"", shortened(&ssh.command, 60)),
             Self::Chatimg(chatimg) => write!(f, "chatimg {}", shortened(&chatimg.command, 60)),
+            Self::Local(local) => write!(f, "local {}", shortened(&local.command, 60)),
             Self::SshAuthMethods(methods) => write!(f, "ssh-auth-methods {}", methods.join(", ")),
             Self::Http(http) => write!(f, "http {}", http.url),
             Self::Register(register) => write!(f, "matrix-register {}", register.user),
@@ -336,15 +343,13 @@ pub fn load_test(path: &Path) -> Result<TestSpec, SpecError> {
         .map_err(|source| SpecError::Read { path: path.to_owned(), source })?;
     let mut test = parse(path, &text)?;
     // They lie beside the test.
-    let dir = path.with_file_name("");
-    test.host = test.host.map(|host| dir.join(host));
-    test.images.values_mut().for_each(|files| *files = dir.join(&files));
+    test.host = test.host.map(|host| test.dir.join(host));
+    test.images.values_mut().for_each(|files| *files = test.dir.join(&files));
     Ok(test)
 }
 
 /// Reads the test that is `text`; `path` gives its name.
 pub(super) fn parse(path: &Path, text: &str) -> Result<TestSpec, SpecError> {
-    let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into());
     let wrong = |fault: Fault| SpecError::Wrong(Box::new(fault.at(path, text)));
-    spec_file::check(text).and_then(|()| spec_file::read(name, text)).map_err(wrong)
+    spec_file::check(text).and_then(|()| spec_file::read(path, text)).map_err(wrong)
 }

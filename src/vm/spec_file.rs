@@ -2,7 +2,7 @@
 //! place), then the types of their values (checked by serde).
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -40,12 +40,22 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// What is said of a command's end.
 const COMMAND: &[&str] =
     &["expect-exit", "expect-stdout", "stdout-contains", "stdout-lacks", "save", "eventually"];
+const SSH: &[&str] = &[
+    "stdin",
+    "expect-exit",
+    "expect-stdout",
+    "stdout-contains",
+    "stdout-lacks",
+    "save",
+    "eventually",
+];
 /// Every action, with the keys that belong to it alone.
-const ACTIONS: [(&str, &[&str]); 25] = [
+const ACTIONS: [(&str, &[&str]); 26] = [
     ("wait-console", &[]),
     ("wait-ssh", &[]),
-    ("ssh", COMMAND),
+    ("ssh", SSH),
     ("chatimg", COMMAND),
+    ("local", COMMAND),
     ("ssh-auth-methods", &[]),
     ("http", &["expect-status", "expect-json", "body-contains", "save", "save-json", "eventually"]),
     ("matrix-register", &[]),
@@ -248,12 +258,14 @@ struct FileStep {
     wait_console: Option<String>,
     wait_ssh: Option<Yes>,
     ssh: Option<String>,
+    stdin: Option<PathBuf>,
     #[serde(default)]
     expect_exit: i32,
     expect_stdout: Option<String>,
     stdout_contains: Option<String>,
     stdout_lacks: Option<String>,
     chatimg: Option<String>,
+    local: Option<String>,
     ssh_auth_methods: Option<Vec<String>>,
     http: Option<String>,
     expect_status: Option<u16>,
@@ -323,12 +335,13 @@ impl TryFrom<bool> for Yes {
 }
 
 /// Reads a document that [`check`] found right.
-pub(super) fn read(name: String, text: &str) -> Result<TestSpec, Fault> {
+pub(super) fn read(path: &Path, text: &str) -> Result<TestSpec, Fault> {
     let file: File = toml::from_str(text).map_err(|error| Fault::from_toml(&error))?;
     let firmware = file.firmware.map(|names| names.into_iter().map(Firmware::from).collect());
     let steps = file.step.into_iter().map(FileStep::step).collect();
     Ok(TestSpec {
-        name,
+        name: path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into()),
+        dir: path.with_file_name(""),
         description: file.description,
         firmware,
         raid: file.raid.map(|name| match name {
@@ -360,6 +373,7 @@ impl FileStep {
         let (save, eventually) = (self.save, self.eventually);
         let ssh = |command| Ssh {
             command,
+            stdin: self.stdin.clone(),
             exit: self.expect_exit,
             stdout: self.expect_stdout.clone(),
             contains: self.stdout_contains.clone(),
@@ -383,6 +397,7 @@ impl FileStep {
             .map(Action::WaitConsole)
             .or(self.wait_ssh.map(is(Action::WaitSsh)))
             .or(self.chatimg.map(&ssh).map(Action::Chatimg))
+            .or(self.local.map(&ssh).map(Action::Local))
             .or(self.ssh.map(ssh).map(Action::Ssh))
             .or(self.ssh_auth_methods.map(Action::SshAuthMethods))
             .or(self.http.map(http).map(Action::Http))

@@ -89,10 +89,10 @@ impl<'a> Client<'a> {
     }
 
     /// Starts a shell command on the box.
-    pub(super) fn start(&self, port: u16, command: &str) -> std::io::Result<Running> {
+    pub(super) fn start(&self, port: u16, command: &str, stdin: Stdio) -> std::io::Result<Running> {
         let mut ssh = self.client(port);
         ssh.args(["-i", KEY, "--", "127.0.0.1", command]);
-        Running::new(&mut ssh)
+        Running::new(&mut ssh, stdin)
     }
 
     /// A script that does what [`Self::start`] does, for `chatimg --rsh`: it gets a host, which is always the box, and
@@ -114,14 +114,14 @@ impl<'a> Client<'a> {
     pub(super) fn start_bare(&self, port: u16) -> std::io::Result<Running> {
         let mut ssh = self.client(port);
         ssh.args(["-o", "PreferredAuthentications=none", "--", "127.0.0.1", "true"]);
-        Running::new(&mut ssh)
+        Running::new(&mut ssh, Stdio::null())
     }
 }
 
 impl Running {
     /// Starts a program and reads all that it says.
-    pub(super) fn new(command: &mut Command) -> std::io::Result<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub(super) fn new(command: &mut Command, stdin: Stdio) -> std::io::Result<Self> {
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let stdout = child.stdout.take().map(collect);
         let stderr = child.stderr.take().map(collect);

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpStream};
+use std::process::Stdio;
 use std::time::Duration;
 
 use reqwest::Url;
@@ -26,6 +27,7 @@ impl Run<'_> {
             Action::WaitSsh => self.wait_ssh().map(|_| ()),
             Action::Ssh(ssh) => self.ssh(ssh),
             Action::Chatimg(chatimg) => self.chatimg(chatimg),
+            Action::Local(local) => self.local(local),
             Action::SshAuthMethods(wanted) => self.ssh_auth_methods(wanted),
             Action::Http(http) => self.http(http),
             Action::Register(register) => self.matrix_register(register),
@@ -80,7 +82,23 @@ impl Run<'_> {
     }
 
     fn ssh(&mut self, step: &Ssh) -> Result<(), Stop> {
-        self.ended(step, |run, command| run.command(command, None))
+        let stdin = step.stdin.as_ref().map(|file| self.spec.dir.join(file));
+        self.ended(step, |run, command| run.command_with(command, stdin.as_deref(), None))
+    }
+
+    /// The program gets what it needs to find the box in its environment: `BOX_DOMAIN`, and for each port of the box that
+    /// of 127.0.0.1 which leads there, `BOX_PORT_443` and so on.
+    fn local(&mut self, step: &Ssh) -> Result<(), Stop> {
+        self.ended(step, |run, command| {
+            let mut words = command.split_whitespace();
+            let program = run.spec.dir.join(words.next().unwrap_or_default());
+            let mut local = std::process::Command::new(program);
+            local.args(words).env("BOX_DOMAIN", run.setup.domain).env("BOX_WORK", &run.make.work);
+            for (guest, host) in run.ports()? {
+                local.env(format!("BOX_PORT_{guest}"), host.to_string());
+            }
+            run.wait(Running::new(&mut local, Stdio::null()), None)
+        })
     }
 
     /// The command's first word is chatimg's own command; the box and how it is reached come after it.
@@ -98,7 +116,7 @@ impl Run<'_> {
             if command.starts_with("update ") {
                 chatimg.arg("--key").arg(run.setup.key);
             }
-            run.wait(Running::new(&mut chatimg), None)
+            run.wait(Running::new(&mut chatimg, Stdio::null()), None)
         })
     }
 

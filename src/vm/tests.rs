@@ -31,6 +31,14 @@ stdout-lacks = "uninitialized"
 save = "id"
 
 [[step]]
+ssh = "sudo python3 -"
+stdin = "t/look.py"
+
+[[step]]
+local = "t/browse --slowly"
+stdout-contains = "{{id}}"
+
+[[step]]
 http = "https://{{domain}}/{{id}}"
 expect-json = { "/a/b" = "{{id}}", "/n" = 1 }
 eventually = true
@@ -58,14 +66,19 @@ power-cut = true
         ..Ssh::default()
     };
     assert_eq!(test.steps[1].action, Action::Ssh(ssh));
-    assert_eq!(test.steps[2].title(), "http https://{{domain}}/{{id}}");
-    let Action::Http(Http { status: 200, json, eventually: true, .. }) = &test.steps[2].action
+    let stdin = Some("t/look.py".into());
+    let ssh = Ssh { command: "sudo python3 -".to_owned(), stdin, ..Ssh::default() };
+    assert_eq!(test.steps[2].action, Action::Ssh(ssh));
+    assert_eq!(test.steps[3].title(), "local t/browse --slowly");
+    assert_eq!(test.dir, Path::new("qemu-tests/"));
+    assert_eq!(test.steps[4].title(), "http https://{{domain}}/{{id}}");
+    let Action::Http(Http { status: 200, json, eventually: true, .. }) = &test.steps[4].action
     else {
-        panic!("{:?}", test.steps[2])
+        panic!("{:?}", test.steps[4])
     };
     assert_eq!(json.len(), 2);
-    assert_eq!(test.steps[4].action, Action::PowerCut);
-    assert_eq!((test.steps[3].firmware, test.steps[4].firmware), (None, Some(Firmware::Bios)));
+    assert_eq!(test.steps[6].action, Action::PowerCut);
+    assert_eq!((test.steps[5].firmware, test.steps[6].firmware), (None, Some(Firmware::Bios)));
 }
 
 #[test]
