@@ -43,7 +43,7 @@ impl Kind {
         match key {
             "min" | "max" => matches!(self, Self::Int | Self::Size | Self::Duration | Self::Port),
             "choices" => self == Self::Enum,
-            "pattern" => self == Self::String,
+            "pattern" => matches!(self, Self::String | Self::List),
             _ => true,
         }
     }
@@ -137,7 +137,7 @@ fn rule(table: &Table<'_>, kind: Kind) -> Option<Rule> {
         return None;
     }
     let choices = choices(table, kind)?;
-    let pattern = match table.string("pattern").filter(|_| kind == Kind::String) {
+    let pattern = match table.string("pattern").filter(|_| kind.takes("pattern")) {
         Some(pattern) => Some(compiled(&pattern)?),
         None => None,
     };
@@ -181,8 +181,8 @@ impl Rule {
             Kind::Bool => Value::Bool(node.boolean()?),
             Kind::String | Kind::Enum => Value::String(self.text(node, node.string()?)?),
             Kind::List => {
-                let items = node.strings();
-                Value::List(items.into_iter().map(|item| item.value).collect())
+                let items = node.strings().into_iter().map(|item| self.item(node, item));
+                Value::List(items.collect::<Option<_>>()?)
             }
             Kind::Int | Kind::Size | Kind::Duration | Kind::Port => {
                 let value = self.kind.number(node)?;
@@ -198,13 +198,27 @@ impl Rule {
             node.fail("is none of the choices", help);
             return None;
         }
-        if let Some((pattern, regex)) = &self.pattern
-            && !regex.is_match(&text.value)
-        {
-            node.fail("does not fit its pattern", format!("pattern: {pattern}"));
+        if let Some(pattern) = self.misfit(&text) {
+            node.fail("does not fit its pattern", pattern);
             return None;
         }
         Some(text.value)
+    }
+
+    /// One text of a list.
+    fn item(&self, node: &Node<'_>, text: Text<'_>) -> Option<String> {
+        if let Some(pattern) = self.misfit(&text) {
+            let message = format!("\"{}\" in {} does not fit its pattern", text.value, node.what);
+            text.fail(message, pattern);
+            return None;
+        }
+        Some(text.value)
+    }
+
+    /// What the text should look like, if it does not.
+    fn misfit(&self, text: &Text<'_>) -> Option<String> {
+        let (pattern, regex) = self.pattern.as_ref()?;
+        (!regex.is_match(&text.value)).then(|| format!("pattern: {pattern}"))
     }
 }
 

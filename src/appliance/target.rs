@@ -10,11 +10,11 @@ use super::{Disks, Firmware, Target};
 
 const GIB: i64 = 1 << 30;
 const MIB: i64 = 1 << 20;
-const PRESETS: [&str; 1] = ["box"];
+const PRESETS: [&str; 2] = ["box", "small"];
 const FIRMWARE: [(&str, Firmware); 2] = [("bios", Firmware::Bios), ("uefi", Firmware::Uefi)];
 
 /// A small used server: Celeron G3900T, which has no AVX, and two disks.
-fn preset() -> Target {
+fn preset_box() -> Target {
     Target {
         cores: 2,
         memory: 16 << 30,
@@ -26,10 +26,14 @@ fn preset() -> Target {
     }
 }
 
+/// The least that carries a chat server: a rented virtual machine with one disk.
+fn preset_small() -> Target {
+    Target { cores: 1, memory: 1 << 30, disks: Disks::Single, ..preset_box() }
+}
+
 /// Reads the table; without one it is the preset `box`.
 pub(super) fn read(table: Option<Table<'_>>) -> Target {
-    let mut target = preset();
-    let Some(table) = table else { return target };
+    let Some(table) = table else { return preset_box() };
     table.only(&[
         "name",
         "cores",
@@ -41,10 +45,16 @@ pub(super) fn read(table: Option<Table<'_>>) -> Target {
         "slot",
         "swap",
     ]);
-    if let Some(name) = table.string("name").filter(|name| !PRESETS.contains(&name.value.as_str()))
-    {
-        let help = hint(&name.value, "targets", PRESETS);
-        name.fail(format!("unknown target \"{}\"", name.value), help);
+    let mut target = preset_box();
+    if let Some(name) = table.string("name") {
+        match name.value.as_str() {
+            "box" => (),
+            "small" => target = preset_small(),
+            other => {
+                let help = hint(other, "targets", PRESETS);
+                name.fail(format!("unknown target \"{}\"", name.value), help);
+            }
+        }
     }
     let number = |key, range| {
         let node = table.get(key)?;
