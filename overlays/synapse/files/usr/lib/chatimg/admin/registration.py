@@ -12,13 +12,14 @@ import urllib.parse
 
 from chatimg_box import text
 from chatimg_box.system import Trouble
+from chatimg_matrix import passwords
 from chatimg_matrix.server import Synapse, settings
 
 SUMMARY = "whether people may make their own accounts; the tokens that let them"
-UNITS = {"min": 60, "h": 3600, "d": 86400, "weeks": 604800}
+UNITS = {"min": 60, "h": 3600, "d": 86400}
 LONGEST = 10 * 366 * 86400
 CHARACTERS = "[A-Za-z0-9._~-]{1,64}"  # Matrix specification, token-authenticated registration.
-SHORTEST = 12
+SHORT = 12
 CLOSED = 'registration is closed on this image; registration = "token" below [options.synapse] of appliance.toml opens it'
 
 
@@ -30,7 +31,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     create = token.add_parser("create", help="make a token, and print it")
     create.add_argument("--uses", type=uses, default=1, metavar="N", help="how many accounts: a number (1), or unlimited")
-    create.add_argument("--expires", type=expiry, default="7 d", metavar="TIME", help='"12 h", "7 d" (default), 2030-12-24, or never')
+    create.add_argument(
+        "--expires", type=expiry, default="7 d", metavar="TIME", help='in "12 h", "7 d" (default), on 2030-12-24, or never'
+    )
     create.add_argument("--token", metavar="X", help="this one; by default a random one is made, which nobody guesses")
     listing = token.add_parser("list", help="all tokens")
     listing.add_argument("--json", action="store_true", help="for programs: times are Unix seconds")
@@ -50,12 +53,12 @@ def expiry(given: str) -> int | None:
     """Unix seconds: in some time, or at a day or moment by the box's clock."""
     if given == "never":
         return None
-    if found := re.fullmatch("([0-9]{1,6}) ?(min|h|d|weeks)", given):
+    if found := re.fullmatch("([0-9]{1,6}) ?(min|h|d)", given):
         moment = int(time.time()) + int(found[1]) * UNITS[found[2]]
     else:
         form = "%Y-%m-%d %H:%M" if ":" in given else "%Y-%m-%d"
         moment = int(time.mktime(time.strptime(given, form)))
-    if not 60 <= moment - time.time() <= LONGEST + 60:
+    if not 30 <= moment - time.time() <= LONGEST:
         raise ValueError
     return moment
 
@@ -82,21 +85,22 @@ def show(synapse: Synapse) -> int:
 
 
 def create(synapse: Synapse, args: argparse.Namespace) -> int:
-    body: dict = {"uses_allowed": args.uses, "expiry_time": args.expires and args.expires * 1000, "length": 20}
-    if args.token is not None:
-        if not re.fullmatch(CHARACTERS, args.token) or len(args.token) < SHORTEST:
-            raise Trouble(f"a token has {SHORTEST} to 64 of the characters A-Z a-z 0-9 . _ ~ -; without --token a good one is made")
-        if any(one["token"] == args.token for one in tokens(synapse)):
-            raise Trouble("there is such a token already; chatimg-admin registration token list")
-        body["token"] = args.token
+    token = passwords.generate() if args.token is None else args.token
+    if not re.fullmatch(CHARACTERS, token) or token.startswith("-"):
+        raise Trouble("a token has 1 to 64 of the characters A-Z a-z 0-9 . _ ~ - and no - at its start; better let one be made")
+    if any(one["token"] == token for one in tokens(synapse)):
+        raise Trouble("there is such a token already; chatimg-admin registration token list")
+    if len(token) < SHORT:
+        print(f"warning: a token of less than {SHORT} characters can be guessed; better let one be made", file=sys.stderr)
     synapse.reserve()
-    answer = synapse.admin("making a token", "POST", "v1/registration_tokens/new", body) or {}
+    body = {"token": token, "uses_allowed": args.uses, "expiry_time": args.expires and args.expires * 1000}
+    synapse.admin("making a token", "POST", "v1/registration_tokens/new", body)
     if not settings()["enable_registration"]:
         print(f"warning: {CLOSED}", file=sys.stderr)
     many = "any number of accounts" if args.uses is None else text.count(args.uses, "account")
     until = "for ever" if args.expires is None else f"until {text.moment(args.expires)}"
     print(f"for {many}, {until}:", file=sys.stderr, flush=True)
-    print(answer.get("token", ""))
+    print(token)
     return 0
 
 
@@ -117,14 +121,20 @@ def listing(synapse: Synapse, args: argparse.Namespace) -> int:
 
 def tokens(synapse: Synapse) -> list[dict]:
     answer = synapse.admin("listing tokens", "GET", "v1/registration_tokens") or {}
-    return [token(one) for one in answer.get("registration_tokens", [])]
+    return [described(one) for one in answer.get("registration_tokens", [])]
 
 
-def token(one: dict) -> dict:
-    uses, used, pending = one.get("uses_allowed"), int(one.get("completed") or 0), int(one.get("pending") or 0)
-    expires = one.get("expiry_time") and int(one["expiry_time"]) // 1000
-    usable = (uses is None or used < uses) and (expires is None or time.time() < expires)
-    return {"token": str(one.get("token", "")), "uses": uses, "used": used, "pending": pending, "expires": expires, "usable": usable}
+def described(one: dict) -> dict:
+    uses, used = one.get("uses_allowed"), int(one.get("completed") or 0)
+    expires = None if one.get("expiry_time") is None else int(one["expiry_time"]) // 1000
+    return {
+        "token": str(one.get("token", "")),
+        "uses": uses,
+        "used": used,
+        "pending": int(one.get("pending") or 0),
+        "expires": expires,
+        "usable": (uses is None or used < uses) and (expires is None or time.time() < expires),
+    }
 
 
 def remove(synapse: Synapse, args: argparse.Namespace) -> int:

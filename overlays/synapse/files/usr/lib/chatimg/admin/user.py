@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     password = verbs.add_parser("password", help="set a new password, and log the user out everywhere")
     password.add_argument("--keep-sessions", action="store_true", help="do not log the user out")
     deactivate = verbs.add_parser("deactivate", help="log a user out for ever; the name is never given to anybody else")
-    deactivate.add_argument("--erase", action="store_true", help="hide what the user wrote from whoever joins a room later, too")
+    deactivate.add_argument("--erase", action="store_true", help="and hide what the user wrote from whoever joins a room later")
     deactivate.add_argument("--yes", action="store_true", help="do not ask")
     activate = verbs.add_parser("activate", help="let a deactivated user in again, with a new password")
     admin = verbs.add_parser("admin", help="make a user an administrator of the chat server, or no more one")
@@ -113,8 +113,8 @@ def activate(synapse: Synapse, args: argparse.Namespace) -> int:
 def admin(synapse: Synapse, args: argparse.Namespace) -> int:
     name, there = known(synapse, args.name)
     full = synapse.full(name)
-    if there.get("is_guest") or there.get("deactivated"):
-        raise Trouble(f"{full} is {'deactivated' if there.get('deactivated') else 'a guest'} and cannot administer the chat server")
+    if there.get("deactivated") or there.get("is_guest"):
+        raise Trouble(f"{full} is {'deactivated' if there.get('deactivated') else 'a guest'}, who cannot log in to administer")
     if bool(there.get("admin")) == args.grant:
         print(f"{full} is {'an administrator' if args.grant else 'no administrator'} already")
         return 0
@@ -135,7 +135,7 @@ def known(synapse: Synapse, given: str) -> tuple[str, dict]:
 
 
 def unknown(synapse: Synapse, name: str) -> Trouble:
-    lower = f"; {name.lower()}?" if name != name.lower() else ""
+    lower = ", names are in lower case" if name != name.lower() else ""
     return Trouble(f"there is no user {synapse.full(name)}{lower}; chatimg-admin user list shows who is there")
 
 

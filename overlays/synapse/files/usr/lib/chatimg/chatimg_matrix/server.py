@@ -27,6 +27,7 @@ IMAGE = Path("/usr/lib/chatimg/image.json")
 CONFIGURATION = Path("/etc/matrix-synapse/homeserver.yaml")
 PATIENCE = 60
 LARGEST = 16 << 20
+PAGE = 500
 NOT_WELL = "look at `sudo chatimg-admin status` and `journalctl -u matrix-synapse`"
 
 
@@ -85,7 +86,7 @@ class Synapse:
         if status == 401:
             raise Trouble("Synapse does not know this box's own token; restart it: sudo systemctl restart matrix-synapse")
         if status == 403:
-            raise Trouble(f"{self.full(names.ADMIN)}, the box's own user, is no administrator; docs/people.md says how to mend that")
+            raise Trouble(f"the box's own user {self.full(names.ADMIN)} is no administrator; docs/people.md says how to mend it")
         if status not in (200, 201):
             raise refused(what, status, answer)
         return answer
@@ -121,7 +122,7 @@ class Synapse:
         found: list[dict] = []
         while True:
             # `user_id` says who asks, but this list also takes it for a pattern, unless `name` has one: %, everybody.
-            query = {"name": "%", "from": len(found), "limit": 500, "deactivated": "true", "locked": "true"}
+            query = {"name": "%", "from": len(found), "limit": PAGE, "deactivated": "true", "locked": "true"}
             answer = self.admin("listing users", "GET", "v2/users", **query) or {}
             page = answer.get("users")
             if not isinstance(page, list) or not page:
@@ -130,7 +131,7 @@ class Synapse:
             if "next_token" not in answer:
                 break
         if not any(one.get("name") == self.full(names.ADMIN) for one in found):
-            raise Trouble(f"listing users: Synapse left out {self.full(names.ADMIN)}, who asked, and so maybe others; {NOT_WELL}")
+            raise Trouble(f"listing users: Synapse left out {self.full(names.ADMIN)}, who asked, so maybe others, too")
         return found
 
     def full(self, name: str) -> str:
