@@ -119,7 +119,7 @@ def refuse(bans: list[Ban], guarded: dict, name: str = "", data: bytes = b"") ->
         if name:
             lines = listed.places(data) if lines is None else lines
             place = f"{name}:{lines[one]}: "
-        inside = "it is" if address == one else f"{address} in it is"
+        inside = "it is" if one in address else f"{address} in it is"
         mistakes.append(f"{place}{one} is not banned: {inside} {why}")
     if mistakes:
         raise Faulty(mistakes)

@@ -8,14 +8,21 @@ from pathlib import Path
 
 from chatimg_box import system
 
+from . import listed
 from .ranges import Range
 
 _RESOLVERS = Path("/run/systemd/resolve/resolv.conf")
+# Of overlays: `RANGE # why` a line.
+_NEVER = Path("/etc/chatimg/never-banned.d")
 
 
-def protected(proc: Path = Path("/proc"), resolvers: Path = _RESOLVERS, output=system.output) -> dict[Range, str]:
+def protected(
+    proc: Path = Path("/proc"), resolvers: Path = _RESOLVERS, never: Path = _NEVER, output=system.output
+) -> dict[Range, str]:
     """Each address, and why it is not banned."""
-    found: dict[Range, str] = {}
+    found = {
+        ban.range: ban.comment for path in sorted(never.glob("*")) for ban in listed.read(path.read_bytes(), str(path))
+    }
     for why, addresses in (
         ("the box's own address", _own(output)),
         ("the box's router", _routers(output)),
@@ -94,6 +101,6 @@ def refused(ranges: Iterable[Range], guarded: dict[Range, str]) -> Iterator[tupl
     """Ranges that are not banned, with the address that is in them and why."""
     for one in ranges:
         for address, why in guarded.items():
-            if address in one:
+            if address.overlaps(one):
                 yield one, address, why
                 break
