@@ -9,12 +9,12 @@ import sys
 
 OURS, OTHERS = 2.5, 4.0
 EXCEPTIONS = {
-    r"ssh\.service": "what the administrator does is done below it",
+    "ssh": "what the administrator does is done below it",
     r"user@.*|user-runtime-dir@.*": "the administrator's session",
     r"getty.*|.*-getty.*|console-getty.*|serial-getty.*|rescue|emergency|debug-shell": "the console",
     r"chatimg-gate": "runs all overlays' checks as root, and restarts a machine that hangs",
     r"chatimg-host-settings": "what it mounts must show outside, so it has no mounts of its own; 3.9",
-    r"systemd-(?!networkd\.|resolved|timesyncd|logind|hostnamed|timedated|localed).*": "systemd's own, at the start or without the network",
+    r"systemd-(?!(networkd|resolved|timesyncd|logind|hostnamed|timedated|localed)$).*": "systemd's own, at the start or without the network",
     r"dbus|rc-local|ldconfig|kmod-static-nodes|modprobe@.*|initrd-.*|quotaon.*|mdadm.*|mdcheck.*": "Debian's own, without the network",
     r"fstrim|xfs_scrub.*|e2scrub.*|dpkg-.*|apt-.*|logrotate|man-db|lvm2-.*|blk-availability": "Debian's own, without the network",
 }
@@ -51,7 +51,7 @@ def main():
     for unit, mine in sorted(ours.items(), key=lambda one: levels.get(one[0], 99)):
         level, limit = levels.get(unit), OURS if mine else OTHERS
         name = unit.removesuffix(".service")
-        why = next((why for words, why in EXCEPTIONS.items() if re.fullmatch(words, name) or re.fullmatch(words, unit)), "")
+        why = next((why for words, why in EXCEPTIONS.items() if re.fullmatch(words, name)), "")
         if level is None:
             # A unit that runs but cannot be judged is none of the good.
             print(f"BAD  {unit}: not judged")
