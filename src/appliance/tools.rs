@@ -15,6 +15,6 @@ pub(super) const BUILD: [&str; 11] = [
     "udev",
 ];
 
-/// Programs that boot it in tests, and firmware.
-pub(super) const VM: [&str; 5] =
-    ["openssh-client", "ovmf", "qemu-system-x86", "qemu-utils", "seabios"];
+/// Programs that boot it in tests, firmware, and what tests bring into the box: pebble, an authority of certificates.
+pub(super) const VM: [&str; 6] =
+    ["openssh-client", "ovmf", "pebble", "qemu-system-x86", "qemu-utils", "seabios"];

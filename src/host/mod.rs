@@ -12,6 +12,7 @@
 //! The box checks once more (`overlays/base/files/usr/lib/chatimg/chatimg_host`), for an administrator may change
 //! settings there; `tests/host/` has the samples that both must judge alike.
 
+mod acme;
 mod address;
 mod load;
 mod mail;

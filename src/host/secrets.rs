@@ -144,7 +144,7 @@ fn is_token(value: &str) -> bool {
 }
 
 /// `https://HOST[:PORT][/...]`; `http` for the box itself.
-fn is_http(value: &str) -> bool {
+pub(super) fn is_http(value: &str) -> bool {
     let Some((scheme, rest)) = value.split_once("://") else { return false };
     if !rest.bytes().all(|c| c.is_ascii_graphic()) {
         return false;

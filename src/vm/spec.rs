@@ -121,8 +121,8 @@ pub enum Action {
 pub struct Ssh {
     /// For the administrator's login shell.
     pub command: String,
-    /// A file beside the test that is its standard input; nothing, if this is `None`.
-    pub stdin: Option<PathBuf>,
+    /// Its standard input: a file beside the test, or one of the tools closure, `tools:usr/bin/pebble`.
+    pub stdin: Option<String>,
     /// Exit status.
     pub exit: i32,
     /// All of standard output, but for white space around it.

@@ -258,7 +258,7 @@ struct FileStep {
     wait_console: Option<String>,
     wait_ssh: Option<Yes>,
     ssh: Option<String>,
-    stdin: Option<PathBuf>,
+    stdin: Option<String>,
     #[serde(default)]
     expect_exit: i32,
     expect_stdout: Option<String>,

@@ -15,6 +15,8 @@ use super::run::{Look, Run, Stop};
 use super::spec::{Action, Http, Ssh};
 use super::ssh::{Output, Running, auth_methods};
 
+/// What a command's input begins with that is a file of the tools closure, not one beside the test.
+const TOOLS: &str = "tools:";
 const INTERVAL: Duration = Duration::from_secs(2);
 /// A login that takes longer will not come about: the box may have been switched off.
 const LOGIN_LIMIT: Duration = Duration::from_secs(120);
@@ -82,7 +84,10 @@ impl Run<'_> {
     }
 
     fn ssh(&mut self, step: &Ssh) -> Result<(), Stop> {
-        let stdin = step.stdin.as_ref().map(|file| self.spec.dir.join(file));
+        let stdin = step.stdin.as_deref().map(|file| match file.strip_prefix(TOOLS) {
+            Some(tool) => self.setup.tools.path(tool),
+            None => self.spec.dir.join(file),
+        });
         self.ended(step, |run, command| run.command_with(command, stdin.as_deref(), None))
     }
 

@@ -37,6 +37,12 @@ SCHEMA = {
         "user": values.user,
         "tls": values.tls,
     },
+    "acme": {
+        "terms-agreed": bool,
+        "email": values.mailbox,
+        "server": values.authority,
+        "challenge": values.challenge,
+    },
     "backup": {"recipients": [values.recipient]},
     "update": {"keys": [values.owner_key]},
     "secrets": {name: "secret" for name in SECRETS},

@@ -185,6 +185,21 @@ def tls(text):
     return text
 
 
+def authority(text):
+    """Where certificates come from: Let's Encrypt's two, or the address of another one's directory."""
+    if text not in ("letsencrypt", "staging") and not (text.startswith("https://") and is_http(text)):
+        advice = 'letsencrypt, staging, or the address of its directory: "https://..."'
+        raise Wrong(f"{quoted(text)} is no authority", advice)
+    return text
+
+
+def challenge(text):
+    known = ["http", "dns-cloudflare"]
+    if text not in known:
+        raise Wrong(f"unknown challenge {quoted(text)}", near(text, known))
+    return text
+
+
 def has_control(text):
     """C0, DEL and C1, as Unicode's category Cc has them."""
     return re.search("[\0-\x1f\x7f-\x9f]", text) is not None
