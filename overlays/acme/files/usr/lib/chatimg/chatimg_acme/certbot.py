@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chatimg_box import durable
+from chatimg_tls import certificate
 
-from . import certificate
 from .settings import RUN, Settings
 from .state import HOME
 
@@ -85,16 +85,14 @@ def run(words: list[str]) -> subprocess.CompletedProcess[str]:
 
 def mend_accounts(config: Path) -> None:
     """Removes accounts that were cut short while they were written: certbot would stumble over them for ever."""
-    for meta in config.glob("accounts/**/private_key.json"):
-        folder = meta.parent
+    accounts = [one for one in config.glob("accounts/**/*") if re.fullmatch("[0-9a-f]{32}", one.name)]
+    for folder in accounts:
         try:
             for name in ("private_key.json", "regr.json", "meta.json"):
                 json.loads((folder / name).read_bytes())
         except (OSError, ValueError):
             print(f"the account {folder.name} is damaged: the authority will give a new one")
             shutil.rmtree(folder)
-    for folder in [one for one in config.glob("accounts/*/*/*") if one.is_dir() and not any(one.iterdir())]:
-        folder.rmdir()
 
 
 def understood(said: str, names: tuple[str, ...]) -> Failure:

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from .certificate import Certificate
+from chatimg_tls.certificate import Certificate
+
 from .names import Found
 from .settings import Settings
 from .state import State
@@ -42,6 +43,8 @@ def decide(
         return Decision(result="waits", says=f"waits for {', '.join(lost)}", lacking=lacking)
     if not good and all(one.kind == "unknown" for one in found.values()):
         return Decision(result="network", says="the DNS does not answer", lacking=lacking)
+    if not good and state.refused:
+        return Decision(result="failed", says="the authority refused every name", lacking=lacking)
     if not good:
         return Decision(result="waits", says="no name leads to this box yet", lacking=lacking)
     if now < state.wait_until:

@@ -8,8 +8,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from . import certbot, certificate, names, settings, state
-from .certificate import DAY
+from chatimg_tls import certificate
+from chatimg_tls.certificate import DAY
+
+from . import certbot, names, settings, state
 from .decide import decide
 from .names import Found
 from .settings import Settings

@@ -9,15 +9,14 @@ from pathlib import Path
 
 from chatimg_box import durable, system, text
 from chatimg_host import files
+from chatimg_tls import certificate, places
+from chatimg_tls.certificate import DAY
 
-from . import certbot, certificate, settings, state
+from . import certbot, settings, state
 
-LIB = Path("/usr/lib/chatimg")
-TLS = Path("/var/lib/chatimg/tls")
 NOW = Path("/run/chatimg/certificate-now")
 USER = "certs"
 LIMIT = 1 << 20
-DAY = 86400.0
 
 
 def prepare() -> int:
@@ -57,18 +56,17 @@ def hand_in(path: Path, data: bytes, group: int) -> None:
 
 def own_until() -> float:
     """Until when the administrator's own certificate is good."""
-    path = TLS / "certificate.pem"
-    found = certificate.read(path) if certificate.fits(path) else None
+    found = certificate.read(places.GIVEN) if certificate.fits(places.GIVEN) else None
     return found.end if found else 0
 
 
 def finish() -> int:
     data = read_as_given(certbot.CERTIFICATE)
     done = 0
-    if data and data != read_as_given(TLS / "acme.pem"):
-        done = subprocess.run([LIB / "put-certificate", "acme.pem"], input=data, check=False).returncode
+    if data and data != read_as_given(places.ASKED):
+        done = subprocess.run([places.LIB / "put-certificate", places.ASKED.name], input=data, check=False).returncode
     # Whatever comes to be used by this, if only because another one has expired.
-    done = subprocess.run([LIB / "announce-certificate"], check=False).returncode or done
+    done = subprocess.run([places.LIB / "announce-certificate"], check=False).returncode or done
     tell(settings.read(), state.load(), time.time())
     return done
 
@@ -86,9 +84,9 @@ def tell(wanted: settings.Settings, memory: state.State, now: float) -> None:
     """Alerts, when it matters; once a day. Nothing is told by a clock that may be wrong."""
     if memory.result in ("", "terms", "own", "clock"):
         return
-    told_file = TLS / "told.json"
+    told_file = places.DIR / "told.json"
     told = json.loads(system.read(told_file) or "{}")
-    current = certificate.read(TLS / "acme.pem")
+    current = certificate.read(places.ASKED)
     key = ""
     if current is None and now - memory.since > DAY:
         key, subject = "certificate/none", f"there is no certificate for {wanted.names[0]} after a day"

@@ -6,6 +6,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from chatimg_box import text
+
 DAY = 86400.0
 
 
@@ -25,6 +27,10 @@ class Certificate:
     def due_at(self) -> float:
         """With a third of its lifetime left it is renewed."""
         return self.end - self.lifetime / 3
+
+    def ending(self, now: float) -> str:
+        """Its end, for people."""
+        return f"{'ends' if now < self.end else 'expired'} {text.moment(int(self.end))}"
 
     def near_end(self, now: float) -> bool:
         """Renewing has failed for long; now it matters."""

@@ -1,0 +1,545 @@
+"""Certificates: which one is used, what is asked for and when, and that nothing half-done is ever in place."""
+
+import http.server
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+from pathlib import Path
+from unittest import mock
+
+OVERLAYS = Path(__file__).resolve().parents[2] / "overlays"
+sys.dont_write_bytecode = True
+LIBRARIES = {name: OVERLAYS / name / "files/usr/lib/chatimg" for name in ("base", "nginx", "acme")}
+sys.path[:0] = [str(path) for path in LIBRARIES.values()]
+
+from chatimg_acme import certbot, decide, look, names, root, settings, state  # noqa: E402
+from chatimg_box.health import Section  # noqa: E402
+from chatimg_tls import certificate  # noqa: E402
+from chatimg_tls.certificate import DAY, Certificate  # noqa: E402
+
+HOUR = 3600.0
+NOW = 1.8e9
+HERE = names.Found("here", "", ("192.0.2.1",))
+MISSING = names.Found("missing", "the DNS has no address for it")
+UNKNOWN = names.Found("unknown", "the DNS does not answer")
+URL = "https://acme.example/dir"
+
+
+def wanted(*names_, **other):
+    all_of_it = dict(names=names_ or ("a.example", "b.example"), agreed=True, email="", server=URL, challenge="http",
+                     token="", own_until=0, now=False)
+    return settings.Settings(**{**all_of_it, **other})
+
+
+def have(*names_, left=60 * DAY, lifetime=90 * DAY):
+    return Certificate(frozenset(names_), NOW + left - lifetime, NOW + left)
+
+
+def pem(directory, name, days="30", names_="DNS:a.example", key=None):
+    """A certificate with its key, as self-signed as it may be."""
+    both, key_file = Path(directory, name), key or Path(directory, "key.pem")
+    if key is None:
+        subprocess.run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key_file],
+                       check=True, capture_output=True)
+    # With -days alone none can be made that has expired.
+    dates = ["-not_after", "20200101000000Z", "-not_before", "20190101000000Z"] if days == "past" else ["-days", days]
+    request = Path(directory, "request.pem")
+    made = subprocess.run(["openssl", "req", "-new", "-key", key_file, "-subj", "/", "-addext", f"subjectAltName={names_}",
+                           "-x509", *dates, "-out", request], capture_output=True, check=False)
+    if made.returncode != 0:
+        old_style(directory, key_file, names_, request)
+    both.write_bytes(Path(key_file).read_bytes() + request.read_bytes())
+    return both
+
+
+def old_style(directory, key, names_, out):
+    """openssl before 3.4 makes an expired one by `openssl ca` only."""
+    config = Path(directory, "ca.cnf")
+    config.write_text("[ca]\ndefault_ca=d\n[d]\ndatabase=%s/index\nserial=%s/serial\nnew_certs_dir=%s\ndefault_md=sha256\n"
+                      "policy=p\nunique_subject=no\nx509_extensions=e\n[p]\ncommonName=optional\n[e]\nsubjectAltName=%s\n"
+                      % (directory, directory, directory, names_))
+    Path(directory, "index").write_text("")
+    Path(directory, "serial").write_text("01\n")
+    csr = Path(directory, "csr.pem")
+    subprocess.run(["openssl", "req", "-new", "-key", key, "-subj", "/CN=x", "-out", csr], check=True, capture_output=True)
+    subprocess.run(["openssl", "ca", "-batch", "-selfsign", "-config", config, "-keyfile", key, "-in", csr, "-out", out,
+                    "-notext", "-startdate", "20190101000000Z", "-enddate", "20200101000000Z"], check=True, capture_output=True)
+
+
+class Deciding(unittest.TestCase):
+    def decide(self, found, current=None, memory=None, now=NOW, **other):
+        memory = memory or state.State(server=URL)
+        return decide.decide(now, wanted(*found, **other), current, found, memory)
+
+    def test_a_name_without_an_address_keeps_no_other_from_a_certificate(self):
+        found = self.decide({"a.example": HERE, "b.example": MISSING})
+        self.assertEqual((found.ask, found.lacking), (("a.example",), {"b.example": MISSING.why}))
+
+    def test_without_any_name_nobody_is_asked(self):
+        found = self.decide({"a.example": MISSING, "b.example": UNKNOWN})
+        self.assertEqual((found.ask, found.result), ((), "waits"))
+        self.assertEqual(self.decide({"a.example": UNKNOWN, "b.example": UNKNOWN}).result, "network")
+
+    def test_what_is_good_stays_until_a_third_of_its_life_is_left(self):
+        both = {"a.example": HERE, "b.example": HERE}
+        self.assertEqual(self.decide(both, have(*both, left=31 * DAY)), decide.Decision())
+        self.assertEqual(self.decide(both, have(*both, left=29 * DAY)).ask, tuple(both))
+        self.assertEqual(self.decide(both, have(*both, left=-DAY)).ask, tuple(both))
+        # Of six days as of ninety.
+        self.assertEqual(self.decide(both, have(*both, left=2.1 * DAY, lifetime=6 * DAY)).ask, ())
+        self.assertEqual(self.decide(both, have(*both, left=1.9 * DAY, lifetime=6 * DAY)).ask, tuple(both))
+
+    def test_a_name_that_appears_is_taken_in(self):
+        both = {"a.example": HERE, "b.example": HERE}
+        self.assertEqual(self.decide(both, have("a.example")).ask, tuple(both))
+
+    def test_a_name_that_is_lost_is_waited_for_until_it_is_time(self):
+        found = {"a.example": HERE, "b.example": MISSING, "c.example": HERE}
+        for current in (have("a.example", "b.example"), have("a.example", "b.example", "c.example", left=20 * DAY)):
+            self.assertEqual(self.decide(found, current).result, "waits")
+        last = self.decide(found, have("a.example", "b.example", left=13 * DAY))
+        self.assertEqual(last.ask, ("a.example", "c.example"))
+        # As long as nothing is due, it is still in the certificate: nothing lacks.
+        self.assertEqual(self.decide({"a.example": HERE, "b.example": MISSING}, have("a.example", "b.example")),
+                         decide.Decision())
+
+    def test_another_authority_s_certificate_is_none(self):
+        both = {"a.example": HERE, "b.example": HERE}
+        trial = state.State(server=settings.SERVERS["staging"])
+        self.assertEqual(self.decide(both, have(*both), trial).ask, tuple(both))
+
+    def test_what_was_refused_is_left_out_for_a_while_or_until_it_leads_elsewhere(self):
+        memory = state.State(server=URL)
+        memory.was_refused({"b.example": "no"}, {"b.example": HERE.addresses}, NOW)
+        found = {"a.example": HERE, "b.example": HERE}
+        self.assertEqual(self.decide(found, None, memory, NOW + HOUR - 1).ask, ("a.example",))
+        self.assertEqual(self.decide(found, None, memory, NOW + HOUR + 1).ask, tuple(found))
+        found["b.example"] = names.Found("here", "", ("192.0.2.2",))
+        self.assertEqual(self.decide(found, None, memory, NOW + 1).ask, tuple(found))
+
+    def test_never_five_failures_in_an_hour(self):
+        """A box that everything fails on, looked at every minute by an impatient administrator, for three days."""
+        memory, failures, found = state.State(server=URL), [], {"a.example": HERE}
+        for minute in range(3 * 24 * 60):
+            now = NOW + 60 * minute
+            memory.changed(str(minute // 7), minute % 5 == 0)
+            if self.decide(found, None, memory, now).ask:
+                failures.append(now)
+                if minute % 2:
+                    memory.was_refused({"a.example": "no"}, {}, now)
+                else:
+                    memory.has_failed(now)
+        self.assertGreater(len(failures), 200)
+        for first, fifth in zip(failures, failures[4:]):
+            self.assertGreater(fifth - first, HOUR - 1)
+
+    def test_left_alone_it_asks_ever_less(self):
+        for fail in (lambda memory, now: memory.was_refused({"a.example": "no"}, {"a.example": HERE.addresses}, now),
+                     lambda memory, now: memory.has_failed(now)):
+            memory, failures = state.State(server=URL), []
+            for quarter in range(7 * 96):
+                now = NOW + 900 * quarter
+                if self.decide({"a.example": HERE}, None, memory, now).ask:
+                    failures.append(now)
+                    fail(memory, now)
+            self.assertTrue(10 < len(failures) < 25, len(failures))
+            self.assertGreaterEqual(failures[-1] - failures[-2], 12 * HOUR)
+
+    def test_the_authority_s_own_time_holds(self):
+        memory = state.State(server=URL)
+        memory.has_failed(NOW, NOW + 30 * HOUR)
+        self.assertEqual(self.decide({"a.example": HERE}, None, memory, NOW + 29 * HOUR).ask, ())
+        self.assertEqual(self.decide({"a.example": HERE}, None, memory, NOW + 31 * HOUR).ask, ("a.example",))
+
+
+class Memory(unittest.TestCase):
+    def test_it_comes_back_as_it_was_and_damage_is_forgotten(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "state.json")
+            memory = state.State(says="x", since=NOW)
+            memory.was_refused({"a.example": "no"}, {"a.example": ("192.0.2.1",)}, NOW)
+            state.save(memory, path)
+            self.assertEqual(state.load(path), memory)
+            for damage in ("", "{", "[]", '{"refused": {"a": 1}}', '{"refused": []}', "\0\0"):
+                path.write_text(damage)
+                self.assertEqual(state.load(path), state.State())
+            path.write_text('{"says": "x", "of a later image": 1}')
+            self.assertEqual(state.load(path).says, "x")
+
+    def test_a_clock_that_was_ahead_makes_it_wait_no_longer_than_a_day(self):
+        memory = state.State()
+        memory.was_refused({"a.example": "no"}, {}, NOW + 9999 * DAY)
+        memory.next_look = NOW + 9999 * DAY
+        memory.sane(NOW)
+        self.assertLess(memory.next_look, NOW + 26 * HOUR)
+        self.assertLess(memory.refused["a.example"].until, NOW + 26 * HOUR)
+        self.assertTrue(memory.may_fail(NOW))
+
+
+class Looking(unittest.TestCase):
+    def idle(self, current=None, now=NOW, synchronised=True, up=10.0, **other):
+        with tempfile.TemporaryDirectory() as folder:
+            mark = Path(folder, "synchronized")
+            if synchronised:
+                mark.touch()
+            with mock.patch.object(look, "SYNCHRONISED", mark), mock.patch("time.clock_gettime", return_value=up):
+                return look.idle(wanted(**other), current, now)[0]
+
+    def test_when_nothing_is_looked_for(self):
+        self.assertEqual(self.idle(), "")
+        self.assertEqual(self.idle(agreed=False), "terms")
+        self.assertEqual(self.idle(challenge="dns-cloudflare"), "terms")
+        self.assertEqual(self.idle(challenge="dns-cloudflare", token="x"), "")
+        self.assertEqual(self.idle(own_until=NOW + 15 * DAY), "own")
+        self.assertEqual(self.idle(own_until=NOW + 13 * DAY), "")
+
+    def test_a_clock_that_is_not_set_is_waited_for(self):
+        self.assertEqual(self.idle(synchronised=False), "clock")
+        self.assertEqual(self.idle(synchronised=False, up=2 * HOUR), "")
+        # Set or not: the certificate is from the future.
+        self.assertEqual(self.idle(have("a.example"), now=NOW - 9999 * DAY), "clock")
+
+    def test_well_it_is_looked_at_twice_a_day_and_before_it_is_due(self):
+        good = state.State(result="good")
+        for _ in range(99):
+            self.assertTrue(11 * HOUR <= look.next_look(good, have("a.example"), NOW) - NOW <= 13 * HOUR)
+        self.assertEqual(look.next_look(good, have("a.example", left=50, lifetime=60), NOW), NOW + 30)
+        self.assertEqual(look.next_look(state.State(result="good", lacking={"b.example": "no"}), None, NOW), 0)
+        self.assertEqual(look.next_look(state.State(result="waits"), None, NOW), 0)
+
+
+class Settings(unittest.TestCase):
+    IMAGE = {"names": ["a.example", "chat.a.example", "a.example"], "more": ["b.example"], "without": ["chat.a.example"],
+             "terms-agreed": False, "email": "", "server": "letsencrypt", "challenge": "http"}
+
+    def test_the_box_s_settings_come_before_the_image_s(self):
+        found = settings.put_together(self.IMAGE, {"acme": {"terms-agreed": True, "server": "staging"}}, "", 0, False)
+        self.assertEqual(found.names, ("a.example", "b.example"))
+        self.assertTrue(found.agreed)
+        self.assertEqual(found.url, settings.SERVERS["staging"])
+        self.assertFalse(settings.put_together(self.IMAGE, {}, "", 0, False).agreed)
+
+    def test_what_is_handed_in_has_no_token_and_comes_back(self):
+        found = settings.put_together(self.IMAGE, {}, "CANARY", 5, True)
+        self.assertNotIn(b"CANARY", settings.encode(found))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "s")
+            path.write_bytes(settings.encode(found))
+            self.assertEqual(settings.read(path), found)
+        other = settings.put_together(self.IMAGE, {}, "OTHER", 5, True)
+        self.assertNotEqual(found.fingerprint(), other.fingerprint())
+
+
+class Certbot(unittest.TestCase):
+    """What it says, as it was seen to say it, and what it leaves."""
+
+    REFUSED = """Saving debug log to /var/lib/chatimg-acme/log/letsencrypt.log
+Requesting a certificate for a.example and b.example
+
+Certbot failed to authenticate some domains (authenticator: webroot). The Certificate Authority reported these problems:
+  Domain: b.example
+  Type:   connection
+  Detail: 192.0.2.1: Fetching http://b.example/.well-known/acme-challenge/x: Connection refused
+
+Hint: The Certificate Authority failed to download the temporary challenge files created by Certbot.
+
+Some challenges have failed.
+Ask for help or search for solutions at https://community.letsencrypt.org. See the logfile ... for more details.
+"""
+
+    def test_names_that_were_refused(self):
+        found = certbot.understood(self.REFUSED, ("a.example", "b.example"))
+        self.assertEqual(list(found.names), ["b.example"])
+        self.assertIn("Connection refused (connection)", found.why)
+        forbidden = 'Cannot issue for "b.example": The ACME server refuses to issue a certificate for this domain name\n'
+        self.assertEqual(list(certbot.understood(forbidden + "Ask for help", ("a.example", "b.example")).names), ["b.example"])
+
+    def test_other_failures_are_nobody_s(self):
+        limit = ('too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s, "a.example", '
+                 "retry after 2027-01-15 08:00:01 UTC: see https://letsencrypt.org/docs/rate-limits/\nAsk for help")
+        found = certbot.understood(limit, ("a.example",))
+        self.assertEqual((found.names, found.not_before), ({}, 1800000001.0))
+        self.assertEqual(certbot.understood("", ("a.example",)).names, {})
+
+    def test_a_new_certificate_is_whole_or_not_there(self):
+        """Killed at any moment, or given nonsense, the old one stays."""
+        with tempfile.TemporaryDirectory() as folder:
+            home = Path(folder)
+            places = {"CERTIFICATE": home / "c.pem", "WORK": home / "new", "CONFIG": home / "config", "LOGS": home / "log"}
+
+            def authority(words):
+                option = dict(zip(words, words[1:]))
+                request, chain = Path(option["--csr"]), Path(option["--fullchain-path"])
+                key = request.with_name("key.pem")
+                if self.says == "right":
+                    made = pem(home, "made.pem", names_="DNS:a.example,DNS:b.example", key=key).read_bytes()
+                elif self.says == "of another key":
+                    made = pem(home, "made.pem", names_="DNS:a.example,DNS:b.example").read_bytes()
+                elif self.says == "of other names":
+                    made = pem(home, "made.pem", key=key).read_bytes()
+                else:
+                    made = b"nonsense"
+                chain.write_bytes(made[made.find(b"-----BEGIN CERT"):])
+                return subprocess.CompletedProcess(words, 0, "", "")
+
+            with mock.patch.multiple(certbot, run=authority, **places):
+                self.says = "right"
+                certbot.ask(wanted(), ("a.example", "b.example"), time.time())
+                first = places["CERTIFICATE"].read_bytes()
+                self.assertTrue(certificate.fits(places["CERTIFICATE"]))
+                self.assertEqual(places["CERTIFICATE"].stat().st_mode & 0o777, 0o600)
+                self.assertFalse(places["WORK"].exists())
+                for self.says in ("of another key", "of other names", "nonsense"):
+                    with self.assertRaises(certbot.Failure, msg=self.says):
+                        certbot.ask(wanted(), ("a.example", "b.example"), time.time())
+                    self.assertEqual(places["CERTIFICATE"].read_bytes(), first)
+                self.says = "right"
+                for call in ("os.rename", "os.fsync", "os.fchmod"):
+                    with mock.patch(call, side_effect=InterruptedError), self.assertRaises(InterruptedError):
+                        certbot.ask(wanted(), ("a.example", "b.example"), time.time())
+                    self.assertEqual(places["CERTIFICATE"].read_bytes(), first)
+                certbot.ask(wanted(), ("a.example", "b.example"), time.time())
+                self.assertNotEqual(places["CERTIFICATE"].read_bytes(), first)
+
+    def test_an_account_that_was_cut_short_is_given_up(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, cut in (("a" * 32, ""), ("b" * 32, "regr.json"), ("c" * 32, "meta.json")):
+                account = Path(folder, "accounts/acme.example/dir", name)
+                account.mkdir(parents=True)
+                for file in ("private_key.json", "regr.json", "meta.json"):
+                    (account / file).write_text("" if file == cut else "{}")
+            Path(folder, "accounts/acme.example/dir", "c" * 32, "private_key.json").unlink()
+            Path(folder, "accounts/acme.example/dir", "d" * 32).mkdir()
+            with mock.patch("builtins.print"):
+                certbot.mend_accounts(Path(folder))
+            self.assertEqual([one.name for one in Path(folder, "accounts/acme.example/dir").iterdir()], ["a" * 32])
+
+
+class Names(unittest.TestCase):
+    def answer(self, reply):
+        """What is made of an answer of systemd-resolved, over a real socket."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder, "socket"))
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind(path)
+                server.listen()
+
+                def serve():
+                    peer, _ = server.accept()
+                    with peer:
+                        self.asked = json.loads(peer.recv(1 << 16).removesuffix(b"\0"))
+                        peer.sendall(reply)
+
+                thread = threading.Thread(target=serve)
+                thread.start()
+                with mock.patch.object(names, "RESOLVED", path):
+                    found = names.ask("a.example")
+                thread.join()
+                return found
+
+    def test_answers_of_the_resolver(self):
+        ok = {"parameters": {"addresses": [{"family": 10, "address": [32, 1, 13, 184, *[0] * 11, 1]},
+                                           {"family": 2, "address": [192, 0, 2, 1]}]}}
+        self.assertEqual(self.answer(json.dumps(ok).encode() + b"\0").addresses, ("192.0.2.1", "2001:db8::1"))
+        self.assertEqual(self.asked["parameters"], {"name": "a.example", "flags": 0x1900})
+        for error, parameters, kind in (("DNSError", {"rcode": 3}, "missing"), ("NoSuchResourceRecord", {}, "missing"),
+                                        ("DNSError", {"rcode": 2}, "unknown"), ("NoNameServers", {}, "unknown")):
+            reply = {"error": "io.systemd.Resolve." + error, "parameters": parameters}
+            self.assertEqual(self.answer(json.dumps(reply).encode() + b"\0").kind, kind, error)
+        for reply in (b"", b"{\0", b"{}"):
+            self.assertIn(self.answer(reply).kind, ("unknown", "here"))
+        with mock.patch.object(names, "RESOLVED", "/nonexistent"):
+            self.assertEqual(names.ask("a.example").kind, "unknown")
+
+    def test_own_addresses(self):
+        self.assertTrue(names.is_own("127.0.0.1"))
+        self.assertFalse(names.is_own("192.0.2.77"))
+
+    def look(self, addresses, public=True, served=None):
+        with tempfile.TemporaryDirectory() as folder:
+            found = names.Found("here", "", addresses)
+            with mock.patch.object(names, "ask", return_value=found), \
+                    mock.patch.object(names, "is_public", return_value=public), \
+                    mock.patch.object(names, "answers", side_effect=served or (lambda *_: False)):
+                result = names.look("a.example", Path(folder))
+            self.assertEqual([one for one in Path(folder).rglob("*") if one.is_file()], [])
+            return result
+
+    def test_a_name_of_another_machine_is_told_where_that_can_be_known(self):
+        self.assertEqual(self.look(("127.0.0.1",)).kind, "here")
+        self.assertEqual(self.look(("192.0.2.77",)).kind, "elsewhere")
+        self.assertIn("192.0.2.77", self.look(("127.0.0.1", "192.0.2.77")).why)
+        # Behind a router nobody knows; behind a proxy what lies here is found.
+        self.assertEqual(self.look(("192.0.2.77",), public=False).kind, "here")
+        self.assertEqual(self.look(("192.0.2.77",), served=lambda *_: True).kind, "here")
+
+    def test_what_a_server_answers(self):
+        class Server(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                status, text = {"right": (200, b"token"), "moved": (301, b""), "wrong": (200, b"hello")}[self.headers["Host"]]
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(text)
+
+            def log_message(self, *_):
+                pass
+
+        with http.server.HTTPServer(("127.0.0.1", 0), Server) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            real = names.http.client.HTTPConnection
+            with mock.patch.object(names.http.client, "HTTPConnection",
+                                   lambda address, port, timeout: real(address, server.server_port, timeout=timeout)):
+                said = [names.answers("127.0.0.1", host, "f", "token") for host in ("right", "moved", "wrong")]
+            server.shutdown()
+        self.assertEqual(said, [True, True, False])
+
+
+class Choosing(unittest.TestCase):
+    """The shell programs, on a folder."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.dir = Path(folder.name)
+        self.tls, self.hooks = self.dir / "tls", self.dir / "lib/certificate.d"
+        self.tls.mkdir()
+        self.hooks.mkdir(parents=True)
+        for name in ("choose-certificate", "check-certificate", "put-certificate", "set-certificate", "announce-certificate"):
+            text = (LIBRARIES["nginx"] / name).read_text()
+            for old, new in (("/var/lib/chatimg/tls", self.tls), ("/usr/lib/chatimg", self.dir / "lib"),
+                             ("/run/chatimg", self.dir / "run")):
+                text = text.replace(old, str(new))
+            path = self.dir / "lib" / name
+            path.write_text(text)
+            path.chmod(0o755)
+        pem(self.tls, "self-signed.pem")
+
+    def run_(self, name, *arguments, stdin=b""):
+        return subprocess.run([self.dir / "lib" / name, *arguments], input=stdin, capture_output=True, check=False)
+
+    def chosen(self):
+        link = self.dir / "link.pem"
+        self.assertEqual(self.run_("choose-certificate", link).returncode, 0)
+        return link.resolve().name
+
+    def test_order(self):
+        self.assertEqual(self.chosen(), "self-signed.pem")
+        pem(self.tls, "acme.pem")
+        self.assertEqual(self.chosen(), "acme.pem")
+        pem(self.tls, "certificate.pem")
+        self.assertEqual(self.chosen(), "certificate.pem")
+        pem(self.tls, "certificate.pem", "past")
+        self.assertEqual(self.chosen(), "acme.pem")
+        pem(self.tls, "acme.pem", "past")
+        self.assertEqual(self.chosen(), "certificate.pem")
+        (self.tls / "certificate.pem").write_text("nonsense")
+        self.assertEqual(self.chosen(), "acme.pem")
+        (self.tls / "acme.pem").unlink()
+        self.assertEqual(self.chosen(), "self-signed.pem")
+
+    def test_what_does_not_fit_or_has_expired_is_refused_and_nothing_changes(self):
+        good = pem(self.tls, "certificate.pem").read_bytes()
+        other = pem(self.dir, "other.pem").read_bytes()
+        wrong = other[:other.find(b"-----BEGIN CERT")] + good[good.find(b"-----BEGIN CERT"):]
+        for bad in (b"", b"nonsense", wrong, pem(self.dir, "past.pem", "past").read_bytes()):
+            self.assertNotEqual(self.run_("set-certificate", stdin=bad).returncode, 0)
+            self.assertEqual((self.tls / "certificate.pem").read_bytes(), good)
+        self.assertEqual(list(self.tls.glob(".new*")), [])
+        self.assertEqual(self.run_("set-certificate", stdin=other).returncode, 0)
+        self.assertEqual((self.tls / "certificate.pem").read_bytes(), other)
+        self.assertEqual((self.tls / "certificate.pem").stat().st_mode & 0o777, 0o600)
+
+    def test_services_are_told_once_and_again_if_one_failed(self):
+        for name, ends in (("a", "exit 1"), ("b", "exit 0")):
+            hook = self.hooks / name
+            hook.write_text(f"#!/bin/sh\necho {name} >>{self.dir}/told\n{ends}\n")
+            hook.chmod(0o755)
+        (self.hooks / "README").write_text("not to be run")
+        told = lambda: (self.dir / "told").read_text().split()  # noqa: E731
+        self.assertEqual(self.run_("announce-certificate").returncode, 1)
+        self.assertEqual(told(), ["a", "b"])
+        (self.hooks / "a").write_text(f"#!/bin/sh\necho a >>{self.dir}/told\n")
+        self.assertEqual(self.run_("announce-certificate").returncode, 0)
+        self.assertEqual(self.run_("announce-certificate").returncode, 0)
+        self.assertEqual(told(), ["a", "b"] * 2)
+        self.run_("put-certificate", "acme.pem", stdin=pem(self.dir, "new.pem").read_bytes())
+        self.assertEqual(self.run_("announce-certificate").returncode, 0)
+        self.assertEqual(told(), ["a", "b"] * 3)
+
+
+class Telling(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        for patch in (mock.patch.object(root.places, "DIR", Path(folder.name)),
+                      mock.patch.object(root.certificate, "read", side_effect=lambda _: self.current),
+                      mock.patch.object(root.system, "tell", side_effect=lambda subject, *_, **more: self.told.append((subject, more)))):
+            patch.start()
+            self.addCleanup(patch.stop)
+        self.told, self.current = [], None
+
+    def tell(self, now, **memory):
+        self.told.clear()
+        root.tell(wanted(), state.State(**{"result": "failed", "since": NOW, **memory}), now)
+        return [subject for subject, _ in self.told]
+
+    def test_no_certificate_matters_after_a_day_and_is_told_once_a_day(self):
+        self.assertEqual(self.tell(NOW + 23 * HOUR), [])
+        self.assertEqual(len(self.tell(NOW + 25 * HOUR)), 1)
+        self.assertEqual(self.tell(NOW + 26 * HOUR), [])
+        self.assertEqual(len(self.tell(NOW + 50 * HOUR)), 1)
+        self.current = have("a.example", left=90 * DAY)
+        self.assertIn("good again", self.tell(NOW + 51 * HOUR, result="good")[0])
+        self.assertEqual(self.told[0][1]["clears"], "certificate/")
+        self.assertEqual(self.tell(NOW + 52 * HOUR, result="good"), [])
+
+    def test_an_end_that_is_near_matters_but_not_by_a_clock_that_may_be_wrong(self):
+        self.current = have("a.example", left=15 * DAY)
+        self.assertEqual(self.tell(NOW), [])
+        self.current = have("a.example", left=13 * DAY)
+        for result in ("clock", "terms", "own"):
+            self.assertEqual(self.tell(NOW, result=result), [])
+        self.assertIn("ends in 13 d", self.tell(NOW)[0])
+
+    def test_what_somebody_else_has_a_file_lead_to_is_not_read(self):
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "secret").write_text("CANARY")
+            os.symlink(Path(folder, "secret"), Path(folder, "link"))
+            self.assertEqual(root.read_as_given(Path(folder, "link")), b"")
+            os.mkfifo(Path(folder, "pipe"))
+            self.assertEqual(root.read_as_given(Path(folder, "pipe")), b"")
+            self.assertEqual(root.read_as_given(Path(folder, "secret")), b"CANARY")
+
+
+class Status(unittest.TestCase):
+    def section(self, memory, current=None, **other):
+        spec = importlib.util.spec_from_file_location("authority", LIBRARIES["acme"] / "status/81-authority.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        section = Section("authority", data={})
+        module.shown(section, wanted(**other), memory, current, NOW)
+        return section
+
+    def test_what_it_says(self):
+        off = self.section(state.State(result="terms"), agreed=False)
+        self.assertIn("acme.terms-agreed true", " ".join(off.lines))
+        self.assertEqual(off.problems, [])
+        lacking = self.section(state.State(result="good", lacking={"turn.a.example": "the DNS has no address for it"}),
+                               have("a.example"))
+        self.assertIn("not in it: turn.a.example: the DNS has no address for it", lacking.lines)
+        self.assertEqual(len(lacking.problems), 1)
+        self.assertEqual(self.section(state.State(result="good"), have("a.example")).problems, [])
+        token = self.section(state.State(), challenge="dns-cloudflare")
+        self.assertIn("settings secret cloudflare-token", token.problems[0].do)
+        self.assertEqual(len(self.section(state.State(result="waits", says="x"), have("a.example", left=5 * DAY)).problems), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
