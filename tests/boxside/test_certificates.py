@@ -132,7 +132,10 @@ class Deciding(unittest.TestCase):
             memory.changed(str(minute // 7), minute % 5 == 0)
             if self.decide(found, None, memory, now).ask:
                 failures.append(now)
-                if minute % 2:
+                memory.begins(now)
+                if minute % 3 == 0:
+                    pass  # It was killed.
+                elif minute % 2:
                     memory.was_refused({"a.example": "no"}, {}, now)
                 else:
                     memory.has_failed(now)
@@ -148,6 +151,7 @@ class Deciding(unittest.TestCase):
                 now = NOW + 900 * quarter
                 if self.decide({"a.example": HERE}, None, memory, now).ask:
                     failures.append(now)
+                    memory.begins(now)
                     fail(memory, now)
             self.assertTrue(10 < len(failures) < 25, len(failures))
             self.assertGreaterEqual(failures[-1] - failures[-2], 12 * HOUR)
@@ -160,6 +164,14 @@ class Deciding(unittest.TestCase):
 
 
 class Memory(unittest.TestCase):
+    def test_a_try_counts_as_failed_until_it_went_well(self):
+        memory = state.State(says="x", failures=3, wait_until=NOW)
+        for offset in range(3):
+            memory.begins(NOW + offset)
+        memory.was_refused({"b.example": "no"}, {}, NOW)
+        memory.has_gone_well(NOW + 2, URL, ("a.example", "b.example"))
+        self.assertEqual(memory, state.State(result="good", got=NOW + 2, server=URL, failed=[NOW, NOW + 1]))
+
     def test_it_comes_back_as_it_was_and_damage_is_forgotten(self):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "state.json")

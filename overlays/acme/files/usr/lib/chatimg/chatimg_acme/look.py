@@ -74,6 +74,8 @@ def look(wanted: Settings, memory: State, current: certificate.Certificate | Non
 
 def ask(wanted: Settings, memory: State, wished: tuple[str, ...], found: dict[str, Found]) -> None:
     now = time.time()
+    memory.begins(now)
+    state.save(memory)
     try:
         certbot.ask(wanted, wished, now)
     except certbot.Failure as failure:
@@ -84,11 +86,7 @@ def ask(wanted: Settings, memory: State, wished: tuple[str, ...], found: dict[st
         else:
             memory.has_failed(now, failure.not_before)
         return
-    memory.result, memory.says = "good", ""
-    memory.got, memory.server = now, wanted.url
-    memory.failures, memory.wait_until = 0, 0
-    for name in wished:
-        memory.refused.pop(name, None)
+    memory.has_gone_well(now, wanted.url, wished)
 
 
 def idle(wanted: Settings, current: certificate.Certificate | None, now: float) -> tuple[str, str]:

@@ -69,7 +69,7 @@ def look(name: str, webroot: Path) -> Found:
     token = secrets.token_urlsafe(24)
     folder = webroot / ".well-known/acme-challenge"
     file = folder / f"look-{token}"
-    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         file.write_text(token)
         file.chmod(0o644)

@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -24,10 +25,7 @@ def prepare() -> int:
     user = pwd.getpwnam(USER)
     settings.RUN.mkdir(mode=0o755, exist_ok=True)
     settings.RUN.chmod(0o755)
-    webroot = settings.RUN / "webroot"
-    webroot.mkdir(mode=0o755, exist_ok=True)
-    webroot.chmod(0o755)
-    os.chown(webroot, user.pw_uid, user.pw_gid)
+    make_webroot(settings.RUN / "webroot", user.pw_uid, user.pw_gid)
     host = Path(files.STATE)
     token = system.read(host / "secrets/cloudflare-token")
     wanted = settings.put_together(
@@ -45,6 +43,16 @@ def prepare() -> int:
     else:
         credentials.unlink(missing_ok=True)
     return 0
+
+
+def make_webroot(path: Path, user: int, group: int) -> None:
+    """Anew each time: what was cut short leaves its files there."""
+    if path.exists():
+        shutil.rmtree(path)
+    for folder in (path, path / ".well-known", path / ".well-known/acme-challenge"):
+        folder.mkdir()
+        folder.chmod(0o755)
+        os.chown(folder, user, group)
 
 
 def hand_in(path: Path, data: bytes, group: int) -> None:

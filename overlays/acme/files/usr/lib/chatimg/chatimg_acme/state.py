@@ -45,7 +45,7 @@ class State:
     # Failures in a row that are no single name's, and until when to wait for it.
     failures: int = 0
     wait_until: float = 0
-    # Times of failures in the last hour.
+    # Times of the failures of the last hour, oldest first.
     failed: list[float] = field(default_factory=list)
     refused: dict[str, Refused] = field(default_factory=dict)
 
@@ -62,9 +62,19 @@ class State:
         self.failed = [one for one in self.failed if now - HOUR < one <= now]
         return len(self.failed) < FAILURES_AN_HOUR
 
+    def begins(self, now: float) -> None:
+        """Each try counts as a failure until it has gone well: it may be cut short, and the authority counts, too."""
+        self.failed.append(now)
+
+    def has_gone_well(self, now: float, server: str, asked: tuple[str, ...]) -> None:
+        self.result, self.says, self.got, self.server = "good", "", now, server
+        self.failed.pop()
+        self.failures, self.wait_until = 0, 0
+        for name in asked:
+            self.refused.pop(name, None)
+
     def was_refused(self, why: dict[str, str], addresses: dict[str, tuple[str, ...]], now: float) -> None:
         """Names that the authority did not take: an hour, then longer, up to a day."""
-        self.failed.append(now)
         for name, reason in why.items():
             count = self.refused[name].count + 1 if name in self.refused else 1
             wait = min(HOUR * 2 ** min(count - 1, 10), 24 * HOUR)
@@ -72,7 +82,6 @@ class State:
 
     def has_failed(self, now: float, not_before: float = 0) -> None:
         """Something else went wrong: a quarter of an hour, then longer, up to half a day."""
-        self.failed.append(now)
         self.failures += 1
         wait = min(15 * MINUTE * 2 ** min(self.failures - 1, 10), 12 * HOUR)
         self.wait_until = max(now + wait, not_before)
