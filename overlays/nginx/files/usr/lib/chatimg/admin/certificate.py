@@ -44,7 +44,9 @@ def now() -> int:
         raise Trouble("this image asks no authority: it lacks the overlay acme")
     NOW.parent.mkdir(exist_ok=True)
     NOW.touch()
-    system.run("systemctl", "start", "chatimg-acme.service")
+    # A look that is going on has begun without this word.
+    while NOW.exists():
+        system.run("systemctl", "start", "chatimg-acme.service")
     spec = importlib.util.spec_from_file_location("authority", section)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
