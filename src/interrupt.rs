@@ -1,9 +1,13 @@
-//! Ctrl-C and SIGTERM: the first asks the work under way to stop in order, a second one ends the process.
+//! Ctrl-C and SIGTERM: the first asks the work under way to stop in order, a second one ends the process; work that has to
+//! leave something in order even then asks for one more.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
 static REQUESTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+/// Whether somebody looks at [`INSISTED`].
+static PATIENT: AtomicBool = AtomicBool::new(false);
+static INSISTED: AtomicBool = AtomicBool::new(false);
 
 /// Starts listening. Called once, by the command line.
 ///
@@ -11,10 +15,22 @@ static REQUESTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 /// The signal handler cannot be installed.
 pub fn listen() -> Result<(), ctrlc::Error> {
     ctrlc::set_handler(|| {
-        if REQUESTED.swap(true, Ordering::SeqCst) {
+        let again = REQUESTED.swap(true, Ordering::SeqCst);
+        let patient = PATIENT.load(Ordering::SeqCst);
+        if again && (!patient || INSISTED.swap(true, Ordering::SeqCst)) {
             std::process::exit(130);
         }
     })
+}
+
+/// From now on the second signal ends nothing by itself either: [`insisted`] tells of it.
+pub fn be_patient() {
+    PATIENT.store(true, Ordering::SeqCst);
+}
+
+/// The user asked to stop twice, and [`be_patient`] was called before.
+pub fn insisted() -> bool {
+    INSISTED.load(Ordering::SeqCst)
 }
 
 /// The user asked to stop.

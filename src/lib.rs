@@ -18,6 +18,7 @@ pub mod lock;
 pub mod minisign;
 pub mod parallel;
 pub mod pipeline;
+pub mod project;
 pub mod store;
 pub mod tools;
 pub mod tree;

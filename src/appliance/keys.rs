@@ -30,7 +30,11 @@ pub(crate) fn public_key(text: &Text<'_>) -> Option<String> {
     }
 }
 
-fn check(key: &str) -> Result<(), (String, String)> {
+/// Whether it is an OpenSSH public key; else what is wrong, and what to do.
+///
+/// # Errors
+/// It is not.
+pub fn check(key: &str) -> Result<(), (String, String)> {
     let wrong = |message: &str, help: &str| Err((message.to_owned(), help.to_owned()));
     if key.contains("PRIVATE KEY") {
         let help = "never write it anywhere; the public one is in the file ending in .pub";

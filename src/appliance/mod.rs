@@ -12,6 +12,7 @@ mod overlay;
 mod plan;
 mod render;
 mod sections;
+mod starter;
 mod target;
 mod template;
 mod tools;
@@ -24,10 +25,13 @@ pub(crate) mod walk;
 mod tests;
 
 pub use error::LoadError;
+pub use keys::check as check_key;
 pub use load::load;
+pub use names::{check_domain, check_login};
 pub use plan::{
     AdminUser, Check, Disks, FileRule, Firmware, Format, HealthCheck, Input, InputKind, Overlay,
     Plan, Port, Protocol, PythonEnv, Secret, StateDir, Target, User, Value,
 };
 pub use render::render_file;
 pub use sections::own_files;
+pub use starter::{Wish, commented, plain, stacks};

@@ -47,19 +47,36 @@ pub(super) fn package(text: &Text<'_>) -> Option<String> {
 
 /// A login name that is free to be given to somebody (useradd(8)).
 pub(super) fn login(text: &Text<'_>) -> Option<String> {
-    let name = &text.value;
+    checked(text, check_login)
+}
+
+/// The text, if it is right.
+fn checked(text: &Text<'_>, check: fn(&str) -> Result<(), (String, String)>) -> Option<String> {
+    match check(&text.value) {
+        Ok(()) => Some(text.value.clone()),
+        Err((message, help)) => {
+            text.fail(message, help);
+            None
+        }
+    }
+}
+
+/// Whether it can be the login name of the administrator; else what is wrong, and what to do.
+///
+/// # Errors
+/// It cannot.
+pub fn check_login(name: &str) -> Result<(), (String, String)> {
     let first = |c: char| c.is_ascii_lowercase() || c == '_';
     let rest = |c: char| first(c) || c.is_ascii_digit() || c == '-';
     if !name.starts_with(first) || !name.chars().all(rest) || name.len() > 32 {
         let help = "up to 32 lower-case letters, digits, - and _, beginning with a letter or _";
-        text.fail(format!("\"{name}\" cannot be a login name"), help);
-        return None;
+        return Err((format!("\"{name}\" cannot be a login name"), help.to_owned()));
     }
-    if BASE_ACCOUNTS.contains(&name.as_str()) {
-        text.fail(format!("\"{name}\" is an account of every Debian system"), "take another name");
-        return None;
+    if BASE_ACCOUNTS.contains(&name) {
+        let message = format!("\"{name}\" is an account of every Debian system");
+        return Err((message, "take another name".to_owned()));
     }
-    Some(name.clone())
+    Ok(())
 }
 
 /// A user or group that may come from a package, `Debian-exim` among them.
@@ -83,7 +100,14 @@ const DOMAIN_MAX: usize = 230;
 
 /// A DNS name of two labels or more (RFC 1123, section 2.1).
 pub(super) fn domain(text: &Text<'_>) -> Option<String> {
-    let name = text.value.as_str();
+    checked(text, check_domain)
+}
+
+/// Whether it can be the name of a server; else what is wrong, and what to do.
+///
+/// # Errors
+/// It cannot.
+pub fn check_domain(name: &str) -> Result<(), (String, String)> {
     let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
     let label = |label: &str| {
         (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
@@ -107,10 +131,9 @@ pub(super) fn domain(text: &Text<'_>) -> Option<String> {
     } else if name.rsplit('.').next().is_some_and(numeric) {
         "an IP address is not a name; users are named after this for ever".to_owned()
     } else {
-        return Some(name.to_owned());
+        return Ok(());
     };
-    text.fail(format!("\"{name}\" is not a domain name"), help);
-    None
+    Err((format!("\"{name}\" is not a domain name"), help))
 }
 
 /// An absolute path in its plainest form, and not `/` itself.

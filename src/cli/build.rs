@@ -9,6 +9,9 @@ use crate::lock::Group;
 /// Fetches what is missing, composes the root file system and writes the disk. Nothing is resolved: exactly
 /// what appliance.lock names goes in.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  chatimg build")]
 pub struct Args {}
 
 pub fn run(_args: &Args, context: &Context<'_>) -> Result<(), CommandError> {

@@ -21,6 +21,11 @@ use crate::ui::Transfers;
 /// Everything on the disks is erased. Without --disk or --image-file, the disks of this machine are listed. The
 /// partition table comes last, when all else was read back: a disk whose flash was cut short does not start.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  chatimg flash                  # lists the disks
+  chatimg flash --disk /dev/sdb --disk /dev/sdc --host host.toml
+  chatimg flash --image-file box.img")]
 pub struct Args {
     /// Write to this disk; twice for a mirror. Links in /dev/disk/by-id are good names
     #[arg(long, value_name = "DISK", conflicts_with = "image_file")]

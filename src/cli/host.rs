@@ -11,6 +11,10 @@ use crate::ui::Ui;
 ///
 /// docs/host.md describes the file, and docs/host.example.toml is one to start from.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  chatimg host check host.toml
+  chatimg host encode | ssh admin@chat.example.org sudo chatimg-admin settings load -")]
 pub struct Args {
     #[command(subcommand)]
     verb: Verb,

@@ -18,6 +18,11 @@ const NAME: &str = "owner.key";
 /// `chatimg flash` makes it when it is first needed and gives its public half to the box. Keep a copy of the file: without
 /// it a box takes images only after `chatimg-admin settings set update.keys=...` on the box itself.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  chatimg key new
+  chatimg key show
+  chatimg key sign images/current")]
 pub struct Args {
     #[command(subcommand)]
     verb: Verb,

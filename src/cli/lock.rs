@@ -18,6 +18,11 @@ use crate::ui::Phases;
 /// What is locked already stays as it is, unless the archives no longer list it; what is new is added, what is no longer
 /// asked for goes. Everything that changes is shown.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  chatimg lock
+  chatimg lock --update          # everything
+  chatimg lock --update nginx")]
 pub struct Args {
     /// Move these inputs to the newest versions that fit; all of them if none is named
     #[arg(long, value_name = "NAME", num_args = 0..)]

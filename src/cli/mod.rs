@@ -4,15 +4,19 @@
 //! became of the box is not known, 130 interrupted. `status` and `history` have those of the box, and ssh's 255.
 
 mod build;
+mod completions;
 mod context;
 mod flash;
 mod history;
 mod host;
+mod init;
 mod key;
 mod lock;
+mod man;
 mod plan;
 mod remote;
 mod rollback;
+mod run;
 mod status;
 mod test;
 mod update;
@@ -23,12 +27,13 @@ use clap::Parser;
 
 use crate::deliver::flash::FlashError;
 use crate::deliver::update::UpdateError;
+use crate::project::Part;
 use crate::ui::Ui;
 use context::Context;
 
 /// A whole chat server as one pinned, reproducible, tested disk image.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 80)]
+#[command(name = "chatimg", version, max_term_width = 80, after_help = AFTER)]
 struct Cli {
     #[command(flatten)]
     context: context::Options,
@@ -36,10 +41,20 @@ struct Cli {
     command: Command,
 }
 
+const AFTER: &str = "\
+Examples:
+  chatimg init --domain chat.example.org chat && cd chat
+  chatimg build && chatimg run
+
+Exit status: 0 done, 1 an error, 2 wrong usage, 130 interrupted; `chatimg update --help` has more.";
+
+/// In the order in which they are needed.
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Init(init::Args),
     Lock(lock::Args),
     Build(build::Args),
+    Run(run::Args),
     Test(test::Args),
     Flash(flash::Args),
     Plan(plan::Args),
@@ -49,6 +64,8 @@ enum Command {
     History(history::Args),
     Host(host::Args),
     Key(key::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// What a command fails with; its message and those of its sources are shown to the user.
@@ -59,14 +76,15 @@ type CommandError = Box<dyn std::error::Error + Send + Sync>;
 #[error("exit status {0}")]
 struct Exit(u8);
 
-/// Runs the command line of this process.
-pub fn main() -> ExitCode {
+/// Runs the command line of this process. `parts`: what `chatimg init` hands out.
+pub fn main(parts: &[Part]) -> ExitCode {
     let cli = Cli::parse();
     let ui = Ui::new();
     let context = || Context::new(cli.context, &ui);
     let result = match cli.command {
         Command::Lock(args) => context().and_then(|context| lock::run(&args, &context)),
         Command::Build(args) => context().and_then(|context| build::run(&args, &context)),
+        Command::Run(args) => context().and_then(|context| run::run(&args, &context)),
         Command::Test(args) => context().and_then(|context| test::run(&args, &context)),
         Command::Flash(args) => context().and_then(|context| flash::run(&args, &context)),
         Command::Plan(args) => context().and_then(|context| plan::run(&args, &context)),
@@ -75,8 +93,11 @@ pub fn main() -> ExitCode {
         Command::Status(args) => context().and_then(|context| status::run(&args, &context)),
         Command::History(args) => context().and_then(|context| history::run(&args, &context)),
         // Neither an appliance nor the store is needed.
+        Command::Init(args) => init::run(&args, parts, &ui),
         Command::Host(args) => host::run(&args, &ui),
         Command::Key(args) => key::run(&args, &ui),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args, &ui),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -101,4 +122,100 @@ fn failed(error: &CommandError, ui: &Ui) -> ExitCode {
         _ => ui.error(error.as_ref()),
     }
     ExitCode::from(if interrupted { 130 } else { code })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// All commands of chatimg's own, `chatimg-host-check` too, without those that only have others below them.
+    fn commands(command: &clap::Command, name: &str, found: &mut Vec<(String, clap::Command)>) {
+        found.push((name.to_owned(), command.clone()));
+        for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+            commands(below, &format!("{name}-{}", below.get_name()), found);
+        }
+    }
+
+    fn all() -> Vec<(String, clap::Command)> {
+        let mut cli = Cli::command();
+        cli.build();
+        let mut found = Vec::new();
+        commands(&cli, "chatimg", &mut found);
+        found
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn each_command_has_a_summary_and_an_example_that_names_it() {
+        for (name, command) in all() {
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            assert!(!about.is_empty() && about.len() <= 110, "{name}: {about}");
+            if name.matches('-').count() > 1 {
+                continue; // Its parent's examples show it.
+            }
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.starts_with("Example"), "{name}: {help}");
+            assert!(help.contains(&format!("  {}", name.replace('-', " "))), "{name}: {help}");
+            for below in command.get_subcommands().filter(|_| name != "chatimg") {
+                let words = format!("{} {}", name.replace('-', " "), below.get_name());
+                assert!(below.get_name() == "help" || help.contains(&words), "{words}: {help}");
+            }
+        }
+    }
+
+    #[test]
+    fn help_fits_a_terminal() {
+        for (name, mut command) in all() {
+            for help in [command.render_help(), command.render_long_help()] {
+                let help = help.to_string();
+                let long = help.lines().find(|line| line.chars().count() > 100);
+                assert_eq!(long, None, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_command_has_a_page_and_is_completed() {
+        let dir = tempfile::tempdir().expect("dir");
+        man::run(&man::Args::to(dir.path()), &Ui::new()).expect("pages");
+        let commands = all();
+        for (name, command) in &commands {
+            let page = std::fs::read_to_string(dir.path().join(format!("{name}.1")));
+            let page = page.unwrap_or_else(|error| panic!("{name}.1: {error}"));
+            let plain = page.replace('\\', "");
+            for option in command.get_arguments().filter_map(|argument| argument.get_long()) {
+                assert!(plain.contains(&format!("--{option}")), "{name}.1: {option}");
+            }
+        }
+        assert_eq!(dir.path().read_dir().expect("pages").count(), commands.len());
+        for shell in
+            [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish]
+        {
+            let text = completions::text(shell);
+            for (_, command) in &commands {
+                assert!(text.contains(command.get_name()), "{shell}: {}", command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_told_from_failure() {
+        for words in [
+            &["chatimg"] as &[&str],
+            &["chatimg", "biuld"],
+            &["chatimg", "build", "--fast"],
+            &["chatimg", "init"],
+            &["chatimg", "host"],
+            &["chatimg", "completions", "dos"],
+        ] {
+            let error = Cli::try_parse_from(words).expect_err("wrong usage");
+            assert_eq!(error.exit_code(), 2, "{words:?}");
+        }
+    }
 }

@@ -17,6 +17,10 @@ use crate::ui::Transfers;
 ///
 /// Without a box it is compared with the image that was built before it.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  chatimg plan
+  chatimg plan chat.example.org")]
 pub struct Args {
     /// The box, as `chatimg update` takes it
     #[arg(value_name = "[USER@]HOST")]

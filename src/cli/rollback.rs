@@ -11,6 +11,10 @@ use crate::deliver::update::{History, UpdateError};
 /// The box tries that image as it does a new one: if it is not good, it comes back to the one that runs now. Exits with 0
 /// when it is done, 1 if nothing has changed, 3 if the box came back, 4 if that is not known.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  chatimg rollback --keep-data chat.example.org
+  chatimg rollback --with-data chat.example.org")]
 pub struct Args {
     #[command(flatten)]
     target: Target,

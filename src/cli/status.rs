@@ -8,6 +8,9 @@ use super::remote::{Target, passed};
 ///
 /// Exits with what that exits with; 255 if there is no connection.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  chatimg status chat.example.org")]
 pub struct Args {
     #[command(flatten)]
     target: Target,

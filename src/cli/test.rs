@@ -26,6 +26,10 @@ const TRIES: u32 = 3;
 ///
 /// The image is not written to: each test works on a scratch disk over it.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  chatimg test
+  chatimg test smoke --firmware uefi")]
 pub struct Args {
     /// Tests by name; all of them if none is named
     names: Vec<String>,
@@ -36,7 +40,7 @@ pub struct Args {
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Choice {
+pub(super) enum Choice {
     Bios,
     Uefi,
 }

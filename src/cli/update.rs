@@ -26,6 +26,10 @@ use crate::ui::{Phases, Transfers};
 ///
 /// Exits with 0 when the box keeps the image, 1 if it is as it was, 3 if it went back, 4 if that is not known.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  chatimg update chat.example.org
+  chatimg update --unattended --at 03:30 chat.example.org")]
 pub struct Args {
     #[command(flatten)]
     target: Target,

@@ -148,6 +148,15 @@ pub fn find(images: &Path, id: &str) -> Result<Option<BuiltImage>, ImageError> {
     Ok(Some(BuiltImage { id: id.to_owned(), dir, found: true }))
 }
 
+/// The image of this id, if it is there and whole; `images/current` stays.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn find_in(images: &Path, id: &str) -> Result<Option<BuiltImage>, ImageError> {
+    let dir = output::Images::open(images)?.find(id);
+    Ok(dir.map(|dir| BuiltImage { id: id.to_owned(), dir, found: true }))
+}
+
 /// The newest image, if there is one.
 ///
 /// # Errors

@@ -58,7 +58,8 @@ pub(super) struct Drives {
 }
 
 impl Drives {
-    /// Makes the scratch disks anew, as large as `sizes` says, or a default. The images are never written.
+    /// Makes the scratch disks anew, as large as `sizes` says, or a default; those that are kept stay as they are. The images
+    /// are never written.
     pub(super) fn create(
         make: &Make<'_>,
         images: &[PathBuf],
@@ -77,7 +78,10 @@ impl Drives {
                 attached: true,
             };
             let size = sizes.get(index).unwrap_or(&SIZES[index % SIZES.len()]);
-            over(make, image, &drive.file, *size)?;
+            let kept = make.by_hand.as_ref().is_some_and(|hand| hand.keep);
+            if !(kept && make.work.join(&drive.file).exists()) {
+                over(make, image, &drive.file, *size)?;
+            }
             drives.list.push(drive);
         }
         Ok(drives)

@@ -29,14 +29,8 @@ pub(super) struct Sessions {
 impl Run<'_> {
     /// Makes a user with Synapse's own tool, which knows the secret for it.
     pub(super) fn matrix_register(&mut self, step: &Register) -> Result<(), Stop> {
-        let user = quoted(&self.fill(&step.user)?);
-        let password = quoted(&self.fill(&step.password)?);
-        let admin = if step.admin { "--admin" } else { "--no-admin" };
-        let command = format!(
-            "sudo /opt/synapse/bin/register_new_matrix_user \
-             --config /etc/matrix-synapse/homeserver.yaml \
-             --user {user} --password {password} {admin} http://127.0.0.1:8008"
-        );
+        let (user, password) = (self.fill(&step.user)?, self.fill(&step.password)?);
+        let command = registration(&user, &password, step.admin);
         let output = self.command(&command, None)?.ok_or(Stop::Late)?;
         Ok(judge::command(&Ssh { command, ..Ssh::default() }, &output)?)
     }
@@ -154,6 +148,18 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// The box's own command that makes a user.
+pub(super) fn registration(user: &str, password: &str, admin: bool) -> String {
+    let admin = if admin { "--admin" } else { "--no-admin" };
+    format!(
+        "sudo /opt/synapse/bin/register_new_matrix_user \
+         --config /etc/matrix-synapse/homeserver.yaml \
+         --user {} --password {} {admin} http://127.0.0.1:8008",
+        quoted(user),
+        quoted(password)
+    )
 }
 
 /// Where a message is sent to.

@@ -11,11 +11,13 @@
 
 mod console;
 mod diagnose;
+mod door;
 mod drives;
 mod failure;
 mod host;
 mod http;
 mod judge;
+mod live;
 mod load;
 mod matrix;
 mod power;
@@ -34,9 +36,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use door::Names;
 pub use drives::Controller;
 pub use failure::{StepFailure, TestFailure};
 pub use host::Accel;
+pub use live::{Live, LiveError, LiveSetup};
 pub use spec::{
     Action, CreateRoom, FlashTo, Http, Join, Login, MatrixLoad, OnlyWith, PlugDisk, Read, Register,
     ReplayPowerCuts, Send, Ssh, Step, TestSpec, load_test,

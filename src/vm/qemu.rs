@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
@@ -49,6 +50,19 @@ pub(super) struct Make<'a> {
     /// A line for the administrator's authorized_keys.
     pub(super) key: String,
     pub(super) drives: Drives,
+    /// If it is not for a test.
+    pub(super) by_hand: Option<ByHand>,
+}
+
+/// A machine that a person uses.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ByHand {
+    /// Port of the guest → that of 127.0.0.1 to take if it is free.
+    pub(super) tcp: BTreeMap<u16, u16>,
+    /// The same of UDP; all that are reached are here.
+    pub(super) udp: BTreeMap<u16, u16>,
+    /// Whether disks that are there stay.
+    pub(super) keep: bool,
 }
 
 /// A running machine. Dropping it kills QEMU.
@@ -58,6 +72,8 @@ pub(super) struct Machine {
     work: PathBuf,
     /// Port of the guest → port of 127.0.0.1.
     pub(super) ports: BTreeMap<u16, u16>,
+    /// The same of UDP.
+    pub(super) udp: BTreeMap<u16, u16>,
 }
 
 /// Clears the work folder of what another run left, and makes the UEFI variables anew.
@@ -106,6 +122,9 @@ fn end_leftover(work: &Path) {
 
 /// Removes what is large. After a failure it stays, for a look at it.
 pub(super) fn discard(make: &Make<'_>) {
+    if make.by_hand.as_ref().is_some_and(|hand| hand.keep) {
+        return;
+    }
     for file in fs::read_dir(&make.work).into_iter().flatten().flatten() {
         if file.file_name().to_str().is_some_and(drives::is_scratch) {
             // If it cannot be removed now, qemu-img will say so when it is to be made anew.
@@ -115,12 +134,18 @@ pub(super) fn discard(make: &Make<'_>) {
 }
 
 /// QEMU's arguments; file names are relative to the work folder.
-fn arguments(make: &Make<'_>, ports: &BTreeMap<u16, u16>) -> Vec<OsString> {
+fn arguments(
+    make: &Make<'_>,
+    ports: &BTreeMap<u16, u16>,
+    udp: &BTreeMap<u16, u16>,
+) -> Vec<OsString> {
     let hardware = &make.hardware;
     let firmware_dir = |name: &str| make.tools.path("usr/share").join(name).into_os_string();
     let mut forwards = "user,id=n0,restrict=on".to_owned();
-    for (guest, host) in ports {
-        forwards.push_str(&format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
+    for (protocol, ports) in [("tcp", ports), ("udp", udp)] {
+        for (guest, host) in ports {
+            forwards.push_str(&format!(",hostfwd={protocol}:127.0.0.1:{host}-:{guest}"));
+        }
     }
     let credential = format!("io.systemd.credential:chatimg.authorized_keys={}", make.key);
     let mut args: Vec<OsString> = Vec::new();
@@ -170,20 +195,28 @@ impl Machine {
             let doing = format!("{doing} in {}", work.display());
             move |source| TestFailure::Io { doing, source }
         };
-        let guest: BTreeSet<u16> = make.ports.iter().copied().chain([make.ssh_port]).collect();
-        let ports = free_ports(&guest).map_err(failed("choosing free ports"))?;
+        let hand = make.by_hand.clone().unwrap_or_default();
+        let guest = make.ports.iter().chain([&make.ssh_port]).chain(hand.tcp.keys());
+        let ports = free_ports::<TcpListener>(&guest.copied().collect(), &hand.tcp);
+        let ports = ports.map_err(failed("choosing free ports"))?;
+        let udp = free_ports::<UdpSocket>(&hand.udp.keys().copied().collect(), &hand.udp);
+        let udp = udp.map_err(failed("choosing free ports"))?;
         let words = File::create(work.join(WORDS)).map_err(failed("making QEMU's log"))?;
         let mut command = make.tools.command(QEMU);
         command
-            .args(arguments(make, &ports))
+            .args(arguments(make, &ports, &udp))
             .current_dir(&work)
             // What is written to a disk with `snapshot=on` goes there.
             .env("TMPDIR", &work)
             .env("QEMU_MODULE_DIR", make.tools.path("usr/lib/x86_64-linux-gnu/qemu"))
             .stdout(words.try_clone().map_err(failed("making QEMU's log"))?)
             .stderr(words);
+        if make.by_hand.is_some() {
+            // The terminal's Ctrl-C is not for it: it is switched off in order.
+            command.process_group(0);
+        }
         let child = command.spawn().map_err(failed("starting QEMU"))?;
-        let mut machine = Self { child, work, ports };
+        let mut machine = Self { child, work, ports, udp };
         let start = Instant::now();
         loop {
             if let Some(status) = machine.ended() {
@@ -280,12 +313,42 @@ fn with_other_ports<T>(
     }
 }
 
-/// A free port of 127.0.0.1 for each port of the guest.
-fn free_ports(guest: &BTreeSet<u16>) -> io::Result<BTreeMap<u16, u16>> {
-    let bind = |&port: &u16| Ok((port, TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?));
+/// What holds a port of 127.0.0.1.
+trait Hold: Sized {
+    fn hold(port: u16) -> io::Result<Self>;
+    fn port(&self) -> io::Result<u16>;
+}
+
+impl Hold for TcpListener {
+    fn hold(port: u16) -> io::Result<Self> {
+        Self::bind((Ipv4Addr::LOCALHOST, port))
+    }
+    fn port(&self) -> io::Result<u16> {
+        Ok(self.local_addr()?.port())
+    }
+}
+
+impl Hold for UdpSocket {
+    fn hold(port: u16) -> io::Result<Self> {
+        Self::bind((Ipv4Addr::LOCALHOST, port))
+    }
+    fn port(&self) -> io::Result<u16> {
+        Ok(self.local_addr()?.port())
+    }
+}
+
+/// A free port of 127.0.0.1 for each port of the guest: the one wished for, if it is free.
+fn free_ports<H: Hold>(
+    guest: &BTreeSet<u16>,
+    wished: &BTreeMap<u16, u16>,
+) -> io::Result<BTreeMap<u16, u16>> {
+    let hold = |&port: &u16| {
+        let wish = wished.get(&port).and_then(|wish| H::hold(*wish).ok());
+        Ok((port, wish.map_or_else(|| H::hold(0), Ok)?))
+    };
     // All are held until the last is chosen, so that none is chosen twice.
-    let held: Vec<_> = guest.iter().map(bind).collect::<io::Result<_>>()?;
-    held.iter().map(|(port, listener)| Ok((*port, listener.local_addr()?.port()))).collect()
+    let held: Vec<(u16, H)> = guest.iter().map(hold).collect::<io::Result<_>>()?;
+    held.iter().map(|(port, held)| Ok((*port, held.port()?))).collect()
 }
 
 #[cfg(test)]
@@ -318,10 +381,26 @@ mod tests {
 
     #[test]
     fn each_port_gets_its_own() {
-        let ports = free_ports(&BTreeSet::from([443, 80, 2222])).expect("ports");
+        let guest = BTreeSet::from([443, 80, 2222]);
+        let ports = free_ports::<TcpListener>(&guest, &BTreeMap::new()).expect("ports");
         assert_eq!(ports.keys().copied().collect::<Vec<_>>(), [80, 443, 2222]);
         let hosts: BTreeSet<_> = ports.values().collect();
         assert_eq!(hosts.len(), 3);
+    }
+
+    #[test]
+    fn a_port_wished_for_is_taken_if_it_is_free() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let taken_port = taken.local_addr().expect("address").port();
+        let free = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let free_port = free.local_addr().expect("address").port();
+        drop(free);
+        let wished = BTreeMap::from([(443, taken_port)]);
+        let ports = free_ports::<TcpListener>(&BTreeSet::from([443]), &wished).expect("ports");
+        assert!(ports[&443] != taken_port && ports[&443] != 0);
+        let wished = BTreeMap::from([(3478, free_port)]);
+        let ports = free_ports::<UdpSocket>(&BTreeSet::from([3478]), &wished).expect("ports");
+        assert_eq!(ports[&3478], free_port);
     }
 
     #[test]
@@ -344,9 +423,11 @@ mod tests {
             work: dir.path().join("work"),
             key: "ssh-ed25519 AAAA test".to_owned(),
             drives: Drives::default(),
+            by_hand: None,
         };
         let text = |make: &Make<'_>| {
-            let args = arguments(make, &BTreeMap::from([(443, 40001), (2222, 40002)]));
+            let tcp = BTreeMap::from([(443, 40001), (2222, 40002)]);
+            let args = arguments(make, &tcp, &BTreeMap::from([(3478, 40003)]));
             args.iter().map(|arg| arg.to_string_lossy() + "\n").collect::<String>()
         };
         let args = text(&make);
@@ -354,7 +435,8 @@ mod tests {
             "-accel\ntcg,thread=multi\n",
             "-cpu\nWestmere,+avx\n",
             "-smp\n2\n-m\n3072M\n",
-            "restrict=on,hostfwd=tcp:127.0.0.1:40001-:443,hostfwd=tcp:127.0.0.1:40002-:2222\n",
+            "restrict=on,hostfwd=tcp:127.0.0.1:40001-:443,hostfwd=tcp:127.0.0.1:40002-:2222,\
+             hostfwd=udp:127.0.0.1:40003-:3478\n",
             "type=11,value=io.systemd.credential:chatimg.authorized_keys=ssh-ed25519 AAAA test\n",
             "-nodefaults\n",
         ] {

@@ -115,6 +115,7 @@ impl<'a> Run<'a> {
             work,
             key,
             drives: Drives::default(),
+            by_hand: None,
         };
         qemu::prepare(&make)?;
         make.drives = Drives::create(&make, setup.disks, spec.controller, &spec.disks)?;

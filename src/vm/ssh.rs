@@ -95,6 +95,20 @@ impl<'a> Client<'a> {
         Running::new(&mut ssh, stdin)
     }
 
+    /// A configuration for the user's own ssh, which finds the box by it as `box`. Its path.
+    pub(super) fn configuration(&self, port: u16) -> std::io::Result<PathBuf> {
+        let dir = self.work.display();
+        let text = format!(
+            "Host box\n    HostName 127.0.0.1\n    Port {port}\n    User {}\n    HostKeyAlias box\n    \
+             IdentityFile \"{dir}/{KEY}\"\n    IdentitiesOnly yes\n    UserKnownHostsFile \"{dir}/{KNOWN}\"\n    \
+             StrictHostKeyChecking accept-new\n    UpdateHostKeys no\n",
+            self.user
+        );
+        let path = self.work.join("ssh_config");
+        std::fs::write(&path, text)?;
+        Ok(path)
+    }
+
     /// A script that does what [`Self::start`] does, for `chatimg --rsh`: it gets a host, which is always the box, and
     /// a shell command. Its path.
     pub(super) fn script(&self, port: u16) -> std::io::Result<PathBuf> {

@@ -234,7 +234,7 @@ impl Run<'_> {
 
 /// Whether an ssh server greets at this port of the host. QEMU accepts connections even before the
 /// box does.
-fn greeting(port: u16) -> std::io::Result<()> {
+pub(super) fn greeting(port: u16) -> std::io::Result<()> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     let mut start = [0; 4];

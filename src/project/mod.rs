@@ -1,0 +1,195 @@
+//! A new project folder: all that a build needs, out of the program itself, and an `appliance.toml` to begin with.
+//!
+//! The folder is put together beside its place and moved there when it is right: an interrupted or failed `init` leaves
+//! nothing.
+
+mod keys;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::appliance::{self, LoadError, Plan, Wish};
+use crate::interrupt::{self, Interrupted};
+use crate::lock::{Lock, unanswered};
+
+pub use keys::{KeysError, of_user, read as read_keys};
+
+/// A file that every project has: its path, whether it is executable, what is in it.
+pub type Part = (&'static str, bool, &'static [u8]);
+
+const CONFIG: &str = "appliance.toml";
+const LOCK: &str = "appliance.lock";
+const IGNORED: &str = "/images/\n# It may hold secrets.\n/host.toml\n";
+
+/// What became of it.
+#[derive(Debug)]
+pub struct Made {
+    /// What the new appliance.toml says.
+    pub plan: Plan,
+    /// Whether there is a lock that answers it.
+    pub locked: bool,
+}
+
+/// There is no new project.
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectError {
+    /// Something is there already.
+    #[error("{} is not empty; name a folder that is, or a new one", .0.display())]
+    NotEmpty(PathBuf),
+    /// A value cannot be.
+    #[error("{option}: {message}\n  help: {help}")]
+    Value {
+        /// The command line's option.
+        option: &'static str,
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        help: String,
+    },
+    /// There is no such stack.
+    #[error("there is no stack '{name}'; there are:{}", listed(known))]
+    Stack {
+        /// What was named.
+        name: String,
+        /// Names and descriptions.
+        known: Vec<(String, String)>,
+    },
+    /// The operating system refused.
+    #[error("{doing} {}: {source}", path.display())]
+    Io {
+        /// A gerund.
+        doing: &'static str,
+        /// What it was done to.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// What was to be written is wrong.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The user stopped it.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+fn listed(known: &[(String, String)]) -> String {
+    known.iter().map(|(name, description)| format!("\n  {name}: {description}")).collect()
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ProjectError {
+    move |source| ProjectError::Io { doing, path: path.to_owned(), source }
+}
+
+/// Makes the project in `dir`, which may be there if it is empty.
+///
+/// # Errors
+/// The folder is not empty or cannot be written, or what the user said cannot be; nothing was made then.
+pub fn create(dir: &Path, parts: &[Part], wish: &Wish<'_>) -> Result<Made, ProjectError> {
+    check(wish)?;
+    let there = match fs::read_dir(dir) {
+        Ok(mut entries) => match entries.next() {
+            None => true,
+            Some(_) => return Err(ProjectError::NotEmpty(dir.to_owned())),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => false,
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            return Err(ProjectError::NotEmpty(dir.to_owned()));
+        }
+        Err(error) => return Err(failed("reading", dir)(error)),
+    };
+    let beside = if there { dir } else { parent(dir) };
+    let stage = tempfile::Builder::new().prefix(".chatimg-init-").tempdir_in(beside);
+    let stage = stage.map_err(failed("making a folder in", beside))?;
+    // Inside, as the umask wants it; the other one is for its owner only.
+    let new = stage.path().join("project");
+    fs::create_dir(&new).map_err(failed("making", &new))?;
+    let made = fill(&new, parts, wish)?;
+    interrupt::check()?;
+    if there {
+        take(&new, dir)?;
+    } else {
+        fs::rename(&new, dir).map_err(failed("making", dir))?;
+    }
+    Ok(made)
+}
+
+/// Where a new folder of this name will lie.
+fn parent(dir: &Path) -> &Path {
+    dir.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
+}
+
+/// What can be told to be wrong without a file to point at.
+fn check(wish: &Wish<'_>) -> Result<(), ProjectError> {
+    let value = |option, checked: Result<(), (String, String)>| {
+        checked.map_err(|(message, help)| ProjectError::Value { option, message, help })
+    };
+    value("--domain", appliance::check_domain(wish.domain))?;
+    value("--admin", appliance::check_login(wish.admin))
+}
+
+fn fill(dir: &Path, parts: &[Part], wish: &Wish<'_>) -> Result<Made, ProjectError> {
+    let mut lock = None;
+    for (name, executable, contents) in parts {
+        interrupt::check()?;
+        match *name {
+            LOCK => lock = Some(*contents),
+            _ => write(&dir.join(name), *executable, contents)?,
+        }
+    }
+    write(&dir.join(".gitignore"), false, IGNORED.as_bytes())?;
+    let overlays = dir.join("overlays");
+    let known = appliance::stacks(&overlays)?;
+    if !known.iter().any(|(name, _)| name == wish.stack) {
+        return Err(ProjectError::Stack { name: wish.stack.to_owned(), known });
+    }
+    let config = dir.join(CONFIG);
+    write(&config, false, appliance::plain(wish).as_bytes())?;
+    let text = appliance::commented(&overlays, wish, &appliance::load(&config)?)?;
+    fs::write(&config, text).map_err(failed("writing", &config))?;
+    let plan = appliance::load(&config)?;
+    // That of another stack is of no use: `chatimg lock` makes one.
+    let lock = lock.filter(|bytes| answers(bytes, &plan));
+    if let Some(bytes) = lock {
+        write(&dir.join(LOCK), false, bytes)?;
+    }
+    Ok(Made { plan, locked: lock.is_some() })
+}
+
+fn answers(lock: &[u8], plan: &Plan) -> bool {
+    let text = str::from_utf8(lock).ok();
+    let lock = text.and_then(|text| Lock::parse(text, LOCK).ok());
+    lock.is_some_and(|lock| unanswered(&lock, &plan.request).is_empty())
+}
+
+fn write(path: &Path, executable: bool, contents: &[u8]) -> Result<(), ProjectError> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(failed("making", dir))?;
+    }
+    let mode = if executable { 0o777 } else { 0o666 };
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let written = file.and_then(|mut file: File| file.write_all(contents));
+    written.map_err(failed("writing", path))
+}
+
+/// Moves all that is in `from` to the empty folder `to`; what was moved goes again if that fails.
+fn take(from: &Path, to: &Path) -> Result<(), ProjectError> {
+    let mut moved = Vec::new();
+    let mut step = || -> io::Result<()> {
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            let target = to.join(entry.file_name());
+            fs::rename(entry.path(), &target)?;
+            moved.push(target);
+        }
+        Ok(())
+    };
+    step().map_err(|error| {
+        for path in &moved {
+            // What cannot be removed either stays; the error tells of the folder.
+            _ = fs::remove_dir_all(path).or_else(|_| fs::remove_file(path));
+        }
+        failed("filling", to)(error)
+    })
+}
