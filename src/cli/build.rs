@@ -4,9 +4,10 @@ use super::CommandError;
 use super::context::Context;
 use crate::lock::Group;
 
-/// Build the image that the lock describes, into images/<id>/, and point images/current at it
+/// Build the image that the lock describes, into images/
 ///
-/// Fetches what is missing, composes the root file system and writes the disk. Nothing is resolved: exactly
+/// Fetches what is missing, composes the root file system, writes the disk into images/<id>/, and points images/current at
+/// that. Nothing is resolved: exactly
 /// what appliance.lock names goes in.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use super::{Cli, CommandError};
 
-/// Write what a shell needs to complete chatimg's commands and options
+/// Write what a shell needs to complete commands and options
 ///
 /// It goes to standard output, for the file that the shell reads.
 #[derive(Debug, clap::Args)]

@@ -14,7 +14,7 @@ use crate::deliver::device::{Disk, Machine, Need};
 use crate::deliver::flash::{self, Event, FlashError, FlashSpec, Source, Step, Target};
 use crate::ui::Transfers;
 
-/// Write the newest image to a disk, or to both disks of a mirror, and read it back
+/// Write the newest image to one disk or two, and read it back
 ///
 /// The box will take the images that your key signs (see `chatimg key`), unless [update] of host.toml names others.
 ///

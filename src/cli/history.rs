@@ -4,7 +4,9 @@ use super::CommandError;
 use super::context::Context;
 use super::remote::{Target, passed};
 
-/// Say which images a box has run, and why it left them, as `chatimg-admin history` there does
+/// Say which images a box has run, and why it left them
+///
+/// That is what `sudo chatimg-admin history` says there.
 ///
 /// Exits with what that exits with; 255 if there is no connection.
 #[derive(Debug, clap::Args)]

@@ -7,7 +7,7 @@ use super::CommandError;
 use crate::host::Settings;
 use crate::ui::Ui;
 
-/// Check what is set for one box: its name, network, keys and secrets
+/// Check what is set for one box: name, network, keys, secrets
 ///
 /// docs/host.md describes the file, and docs/host.example.toml is one to start from.
 #[derive(Debug, clap::Args)]

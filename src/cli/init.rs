@@ -7,7 +7,7 @@ use crate::appliance::Wish;
 use crate::project::{self, Part};
 use crate::ui::Ui;
 
-/// Make a new project folder: an appliance.toml to edit, and all that a build of it needs
+/// Make a new project folder, ready to be built
 ///
 /// Nothing is asked and nothing is fetched. The folder gets the overlays, tests and pages of this very chatimg, an
 /// appliance.toml with every option and what it is for, and the lock it was tested with, so that `chatimg build` works at

@@ -13,9 +13,9 @@ use crate::ui::Ui;
 
 const NAME: &str = "owner.key";
 
-/// Make or show the key that your images are signed with; a box takes no others
+/// Make or show the key that your images are signed with
 ///
-/// `chatimg flash` makes it when it is first needed and gives its public half to the box. Keep a copy of the file: without
+/// A box takes no others. `chatimg flash` makes it when it is first needed and gives its public half to the box. Keep a copy of the file: without
 /// it a box takes images only after `chatimg-admin settings set update.keys=...` on the box itself.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

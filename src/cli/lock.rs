@@ -13,9 +13,9 @@ use crate::lock::deb::UpdateSet;
 use crate::lock::{Lock, Online, resolve};
 use crate::ui::Phases;
 
-/// Resolve everything the appliance asks for to exact versions and digests, in appliance.lock
+/// Pin every input to an exact version and digest, in appliance.lock
 ///
-/// What is locked already stays as it is, unless the archives no longer list it; what is new is added, what is no longer
+/// Everything that the appliance asks for is resolved by what the archives list. What is locked already stays as it is, unless the archives no longer list it; what is new is added, what is no longer
 /// asked for goes. Everything that changes is shown.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

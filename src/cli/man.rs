@@ -8,7 +8,7 @@ use clap::CommandFactory;
 use super::{Cli, CommandError};
 use crate::ui::Ui;
 
-/// Write the manual: a page for each command
+/// Write the manual, a page for each command
 ///
 /// Without a folder, the first page goes to standard output.
 #[derive(Debug, clap::Args)]

@@ -13,9 +13,9 @@ use crate::deliver::preview::{self, Download, Facts, Preview, REMOTE};
 use crate::deliver::update::{Event, Offer, Offered, Remote, Source, Transfer, UpdateError};
 use crate::ui::Transfers;
 
-/// Say what an image would change on a box, and how much of it would be sent; nothing is changed
+/// Say what an image would change on a box; nothing is changed
 ///
-/// Without a box it is compared with the image that was built before it.
+/// Also how much of it would be sent. Without a box it is compared with the image that was built before it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

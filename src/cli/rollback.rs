@@ -6,9 +6,9 @@ use super::remote::{Target, passed};
 use super::update::{self, Job};
 use crate::deliver::update::{History, UpdateError};
 
-/// Have a box go back to the image it ran before, which is still on it
+/// Have a box go back to the image it ran before
 ///
-/// The box tries that image as it does a new one: if it is not good, it comes back to the one that runs now. Exits with 0
+/// That is still on it. The box tries that image as it does a new one: if it is not good, it comes back to the one that runs now. Exits with 0
 /// when it is done, 1 if nothing has changed, 3 if the box came back, 4 if that is not known.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

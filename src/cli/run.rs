@@ -20,9 +20,9 @@ use crate::tools::Tools;
 use crate::ui::Phases;
 use crate::vm::{Live, LiveError, LiveSetup, Names};
 
-/// Start the newest image in QEMU on this machine, to be used from a browser
+/// Start the newest image here, to be used from a browser
 ///
-/// When the box answers, it gets a first user; the address to open and what to log in with are printed, and how ssh gets in.
+/// It runs in QEMU. When the box answers, it gets a first user; the address to open and what to log in with are printed, and how ssh gets in.
 /// It runs until Ctrl-C, which switches it off in order. The box reaches no network, and is reached from this machine alone.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

@@ -4,7 +4,9 @@ use super::CommandError;
 use super::context::Context;
 use super::remote::{Target, passed};
 
-/// Say how a box is, as `chatimg-admin status` there does
+/// Say how a box is
+///
+/// That is what `sudo chatimg-admin status` says there.
 ///
 /// Exits with what that exits with; 255 if there is no connection.
 #[derive(Debug, clap::Args)]

@@ -22,9 +22,9 @@ use crate::vm::{self, Event, Report, Setup, TestSpec};
 /// How often a test is started when QEMU itself crashes.
 const TRIES: u32 = 3;
 
-/// Boot the newest image in QEMU, on a virtual twin of the target, and run qemu-tests/*.toml against it
+/// Boot the newest image in QEMU and run qemu-tests/ on it
 ///
-/// The image is not written to: each test works on a scratch disk over it.
+/// The machine is a virtual twin of the target. The image is not written to: each test works on a scratch disk over it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -18,7 +18,7 @@ use crate::deliver::update::{
 };
 use crate::ui::{Phases, Transfers};
 
-/// Send an image to a running box, which tries it and keeps it, or comes back by itself
+/// Send an image to a box, which keeps it or comes back by itself
 ///
 /// Only what the box lacks is sent, into the slot that does not run. Then its services stop, a snapshot of their data is
 /// taken, and it restarts. It keeps the new image if that passes its own checks and this program can log in anew;
