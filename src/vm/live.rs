@@ -104,6 +104,8 @@ pub struct Live<'a> {
     ssh: Client<'a>,
     ssh_port: u16,
     make: Make<'a>,
+    /// Whether the administrator could log in.
+    reached: bool,
 }
 
 impl<'a> Live<'a> {
@@ -131,7 +133,7 @@ impl<'a> Live<'a> {
         qemu::prepare(&make)?;
         make.drives = Drives::create(&make, setup.disks, Controller::Sata, &[])?;
         let machine = Machine::start(&make)?;
-        Ok(Self { machine, ssh, ssh_port: setup.ssh_port, make })
+        Ok(Self { machine, ssh, ssh_port: setup.ssh_port, make, reached: false })
     }
 
     /// How it differs from the target, in words.
@@ -186,7 +188,9 @@ impl<'a> Live<'a> {
             }
             let output = live.command("true")?;
             Ok(if output.exit == 0 { Ok(()) } else { Err(output.stderr.trim().to_owned()) })
-        })
+        })?;
+        self.reached = true;
+        Ok(())
     }
 
     /// Waits until the homeserver answers at `host`.
@@ -249,10 +253,11 @@ impl<'a> Live<'a> {
         }
     }
 
-    /// Presses the power button and waits; kills it if that takes too long, or the user insists. Whether it ended in order.
+    /// Presses the power button and waits; kills it if that takes too long, or the user insists, or nobody on it listens
+    /// yet. Whether it ended in order.
     pub fn off(mut self) -> bool {
         let start = Instant::now();
-        let pressed = self.machine.press_power().is_ok();
+        let pressed = self.reached && self.machine.press_power().is_ok();
         while pressed && start.elapsed() < STOP && !interrupt::insisted() {
             if let Some(status) = self.machine.ended() {
                 return status.success();
