@@ -132,6 +132,17 @@ fn every_option_is_told_and_taking_away_a_mark_sets_it() {
 }
 
 #[test]
+fn the_small_machine_has_the_same_lock() {
+    let place = Place::new();
+    let said = succeeds(&place.init(&["--small", "chat"]));
+    assert!(!said.contains("chatimg lock"), "{said}");
+    let path = place.path("chat/appliance.toml");
+    let target = appliance::load(&path).unwrap_or_else(|e| panic!("{e}")).target;
+    assert_eq!((target.cores, target.memory, target.disks.count()), (1, 1 << 30, 1));
+    assert!(fs::read_to_string(&path).expect("read").contains("\n#raid = \"none\" "));
+}
+
+#[test]
 fn keys_come_from_a_file_or_from_home() {
     let place = Place::new();
     fs::create_dir(place.path(".ssh")).expect("folder");
@@ -210,8 +221,8 @@ fn the_folder_one_is_in_is_filled() {
 fn modes_obey_the_umask() {
     let place = Place::new();
     let script = format!("umask 077 && exec {} init private", chatimg());
-    let status = Command::new("sh").args(["-c", &script]).current_dir(place.0.path()).status();
-    assert!(status.expect("sh").success());
+    let output = Command::new("sh").args(["-c", &script]).current_dir(place.0.path()).output();
+    succeeds(&output.expect("sh"));
     let mode =
         |name: &str| fs::metadata(place.path(name)).expect("file").permissions().mode() & 0o777;
     assert_eq!(mode("private"), 0o700);

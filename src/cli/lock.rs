@@ -13,7 +13,7 @@ use crate::lock::deb::UpdateSet;
 use crate::lock::{Lock, Online, resolve};
 use crate::ui::Phases;
 
-/// Pin every input to an exact version and digest, in appliance.lock
+/// Pin every input to an exact version, in appliance.lock
 ///
 /// Everything that the appliance asks for is resolved by what the archives list. What is locked already stays as it is, unless the archives no longer list it; what is new is added, what is no longer
 /// asked for goes. Everything that changes is shown.

@@ -43,9 +43,9 @@ pub struct Args {
 const USER: &str = "demo";
 /// The port that browsers are told of.
 const DOOR: u16 = 8080;
-/// Which image's disks lie in a kept folder, and who the first user is.
+/// Which image's disks lie in a kept folder, and the first user's password.
 const IMAGE: &str = "image";
-const LOGIN: &str = "login";
+const LOGIN: &str = "password";
 
 pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let plan = context.plan()?;
@@ -139,7 +139,11 @@ fn disks(
     context: &Context<'_>,
 ) -> Result<(String, Vec<PathBuf>), CommandError> {
     let note = work.join(IMAGE);
-    let Some(dir) = &args.keep else { return Ok((image.id.clone(), image.disks())) };
+    let Some(dir) = &args.keep else {
+        // Of a run that was killed; its disks go, too.
+        _ = fs::remove_file(work.join(LOGIN));
+        return Ok((image.id.clone(), image.disks()));
+    };
     let old = match fs::read_to_string(&note) {
         Ok(old) => old.trim().to_owned(),
         Err(_) => {
@@ -179,21 +183,29 @@ fn ready(
     let Some(names) = names else { return Ok(None) };
     phases.begin("waiting for the homeserver");
     live.wait_matrix(&names.api)?;
-    let file = work.join(LOGIN);
-    let kept = fs::read_to_string(&file).ok();
-    if let Some((user, password)) = kept.as_deref().and_then(|text| text.trim().split_once(' ')) {
-        return Ok(Some((user.to_owned(), password.to_owned())));
-    }
     phases.begin("making a user");
+    let password = kept_password(&work.join(LOGIN))?;
+    match live.register(USER, &password) {
+        // The last time, with this password.
+        Err(LiveError::Command { words, .. }) if words.contains("already taken") => {}
+        result => result?,
+    }
+    Ok(Some((USER.to_owned(), password)))
+}
+
+/// The first user's password: what the file has, or a new one, which is in the file before it is anywhere else.
+fn kept_password(file: &Path) -> Result<String, LiveError> {
+    if let Ok(kept) = fs::read_to_string(file) {
+        return Ok(kept.trim().to_owned());
+    }
     let password = password()?;
-    live.register(USER, &password)?;
-    let options = File::options().write(true).create(true).truncate(true).mode(0o600).open(&file);
-    let kept = options.and_then(|mut file| writeln!(file, "{USER} {password}"));
+    let options = File::options().write(true).create_new(true).mode(0o600).open(file);
+    let kept = options.and_then(|mut file| writeln!(file, "{password}"));
     kept.map_err(|error| LiveError::Command {
         doing: "keeping the user's password",
         words: format!("{}: {error}", file.display()),
     })?;
-    Ok(Some((USER.to_owned(), password)))
+    Ok(password)
 }
 
 /// Where everything is.
@@ -301,6 +313,16 @@ fn only_one(work: &Path) -> Result<File, CommandError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_is_kept_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("dir");
+        let file = dir.path().join("password");
+        let first = kept_password(&file).expect("made");
+        assert_eq!(kept_password(&file).expect("kept"), first);
+        assert_eq!(file.metadata().expect("file").permissions().mode() & 0o777, 0o600);
+    }
 
     #[test]
     fn passwords_are_readable_and_differ() {
