@@ -35,7 +35,10 @@ fn list(names: TokenStream) -> Result<String, String> {
 
 /// Whether it is what editors, merges and Python leave, and no file of the project.
 fn is_leftover(name: &str) -> bool {
-    name == "__pycache__" || name.starts_with(".#") || name.ends_with('~') || name.ends_with(".orig")
+    name == "__pycache__"
+        || name.starts_with(".#")
+        || name.ends_with('~')
+        || name.ends_with(".orig")
 }
 
 fn collect(top: &Path, name: &str, files: &mut Vec<(String, bool)>) -> Result<(), String> {
@@ -51,7 +54,8 @@ fn collect(top: &Path, name: &str, files: &mut Vec<(String, bool)>) -> Result<()
     }
     for entry in fs::read_dir(&path).map_err(failed)? {
         let entry = entry.map_err(failed)?.file_name();
-        let entry = entry.to_str().ok_or_else(|| format!("embedding {name}: a name is not UTF-8"))?;
+        let entry =
+            entry.to_str().ok_or_else(|| format!("embedding {name}: a name is not UTF-8"))?;
         if !is_leftover(entry) {
             collect(top, &format!("{name}/{entry}"), files)?;
         }
