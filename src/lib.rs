@@ -19,6 +19,7 @@ pub mod minisign;
 pub mod parallel;
 pub mod pipeline;
 pub mod project;
+pub mod sandbox;
 pub mod store;
 pub mod tools;
 pub mod tree;

@@ -11,7 +11,7 @@ use super::manifest::{self, Manifest};
 use super::overlay::{self, Source};
 use super::render::Renderer;
 use super::unique::Unique;
-use super::{Plan, options, sections, tools};
+use super::{Plan, bundles, options, sections, tools};
 use crate::lock::{Group, Request};
 
 /// Reads an appliance and its overlays, which lie in `overlays/` beside it.
@@ -38,7 +38,7 @@ pub fn load(appliance_toml: &Path) -> Result<Plan, LoadError> {
     manifest.check_options(&selected, &catalog.names);
     report.check()?;
 
-    let sources: Vec<Source<'_>> = order
+    let mut sources: Vec<Source<'_>> = order
         .iter()
         .map(|name| {
             let (dir, document) = (catalog.path(name), &documents[name]);
@@ -49,6 +49,9 @@ pub fn load(appliance_toml: &Path) -> Result<Plan, LoadError> {
     formats(&sources);
     let mut plan = skeleton(&manifest, &sources);
     report.check()?;
+    bundles::settle(&mut plan, &mut sources);
+    report.check()?;
+    plan.request = request(&manifest, &plan, &sources);
     users(&mut plan, &manifest, &sources);
     report.check()?;
     ports(&mut plan, &sources);
@@ -80,12 +83,13 @@ fn skeleton(manifest: &Manifest<'_>, sources: &[Source<'_>]) -> Plan {
         target: manifest.target.clone(),
         admin: manifest.admin.clone(),
         overlays: overlays.collect(),
-        request: request(manifest, sources),
+        request: Request::default(),
     }
 }
 
-fn request(manifest: &Manifest<'_>, sources: &[Source<'_>]) -> Request {
-    let overlays = || sources.iter().map(|source| &source.overlay);
+/// Everything to be fetched.
+fn request(manifest: &Manifest<'_>, plan: &Plan, sources: &[Source<'_>]) -> Request {
+    let overlays = || plan.overlays.iter();
     let image = overlays().flat_map(|overlay| &overlay.packages).chain(&manifest.packages);
     let fixed = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     Request {

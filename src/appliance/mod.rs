@@ -1,5 +1,6 @@
 //! What the user asks for: `appliance.toml` and the overlays, checked, as a [`Plan`].
 
+mod bundles;
 mod catalog;
 pub(crate) mod document;
 pub(crate) mod error;
@@ -29,8 +30,8 @@ pub use keys::check as check_key;
 pub use load::load;
 pub use names::{check_domain, check_login};
 pub use plan::{
-    AdminUser, Check, Disks, FileRule, Firmware, Format, HealthCheck, Input, InputKind, Overlay,
-    Plan, Port, Protocol, PythonEnv, Secret, StateDir, Target, User, Value,
+    AdminUser, Bundle, Check, Disks, FileRule, Firmware, Format, HealthCheck, Input, InputKind,
+    Overlay, Plan, Port, Protocol, PythonEnv, Secret, StateDir, Target, User, Value,
 };
 pub use render::render_file;
 pub use sections::own_files;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use reqwest::Url;
 
+use super::bundles::{self, Thing};
 use super::document::{Document, Place, Text};
 use super::error::Report;
 use super::options::{self, Specs};
@@ -15,7 +16,7 @@ use crate::digest::Digest;
 use crate::lock::{UrlRequest, check_npm_range, check_requirement};
 
 /// Top-level keys.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "description",
     "requires",
     "enable",
@@ -24,6 +25,7 @@ const KEYS: [&str; 16] = [
     "cpu-features",
     "packages",
     "inputs",
+    "bundles",
     "users",
     "ports",
     "state",
@@ -46,6 +48,10 @@ pub(super) struct Source<'a> {
     pub(super) folders: Vec<(String, Place<'a>)>,
     /// Names of all inputs.
     pub(super) inputs: Vec<Text<'a>>,
+    /// What is only there if a template says so.
+    pub(super) when: Vec<(Thing, Text<'a>)>,
+    /// npm inputs that bundles name, with the bundle's name.
+    pub(super) imports: Vec<(String, Text<'a>)>,
     /// Names of all formats.
     pub(super) formats: Vec<Text<'a>>,
     /// Without what has templates.
@@ -77,6 +83,7 @@ pub(super) fn read<'a>(
         cpu_features: cpu_features(&root, target),
         python: Vec::new(),
         inputs: Vec::new(),
+        bundles: Vec::new(),
         users: Vec::new(),
         enable: Vec::new(),
         mask: Vec::new(),
@@ -91,9 +98,14 @@ pub(super) fn read<'a>(
     };
     let (npm, url) = (BTreeMap::new(), BTreeMap::new());
     let (folders, inputs, formats) = (Vec::new(), Vec::new(), Vec::new());
-    let mut source = Source { root, specs, npm, url, folders, inputs, formats, overlay };
+    let (when, imports) = (Vec::new(), Vec::new());
+    let mut source =
+        Source { root, specs, npm, url, folders, inputs, when, imports, formats, overlay };
     if let Some(table) = root.table("inputs") {
         source.inputs(&table);
+    }
+    if let Some(table) = root.table("bundles") {
+        source.bundles(&table);
     }
     if let Some(table) = root.table("formats") {
         source.formats(&table);
@@ -163,9 +175,23 @@ impl<'a> Source<'a> {
                 };
                 if let Some(table) = node.table().filter(|_| valid) {
                     read(self, &name.value, &table);
+                    let when = table.string("when");
+                    self.when.extend(when.map(|text| (Thing::Input(name.value.clone()), text)));
                 }
                 self.inputs.push(name);
             }
+        }
+    }
+
+    fn bundles(&mut self, table: &Table<'a>) {
+        for (name, node) in table.entries() {
+            let valid = names::name(&name, "a bundle's name").is_some();
+            let Some(table) = node.table().filter(|_| valid) else { continue };
+            let (bundle, npm) = bundles::bundle(&name.value, &self.overlay.dir, &table);
+            self.overlay.bundles.extend(bundle);
+            self.imports.extend(npm.into_iter().map(|text| (name.value.clone(), text)));
+            let when = table.string("when");
+            self.when.extend(when.map(|text| (Thing::Bundle(name.value.clone()), text)));
         }
     }
 
@@ -181,7 +207,7 @@ impl<'a> Source<'a> {
     }
 
     fn python(&mut self, name: &str, table: &Table<'a>) {
-        table.only(&["requirements", "into"]);
+        table.only(&["requirements", "into", "when"]);
         let node = table.require("requirements", "requirements = [\"name>=1.0\"]");
         let texts = node.as_ref().map(|node| node.strings()).unwrap_or_default();
         if let Some(node) = node.filter(|_| texts.is_empty()) {
@@ -214,8 +240,10 @@ impl<'a> Source<'a> {
     }
 
     fn npm(&mut self, name: &str, table: &Table<'a>) {
-        table.only(&["version", "into"]);
-        self.put_into(InputKind::Npm, name, table);
+        table.only(&["version", "into", "when"]);
+        if table.get("into").is_some() {
+            self.put_into(InputKind::Npm, name, table);
+        }
         let version = table.require("version", "version = \"^1.0\"");
         let Some(text) = version.and_then(|node| node.string()) else { return };
         if !check_npm_range(&text.value) {
@@ -226,8 +254,10 @@ impl<'a> Source<'a> {
     }
 
     fn url(&mut self, name: &str, table: &Table<'a>) {
-        table.only(&["url", "sha256", "into"]);
-        self.put_into(InputKind::Url, name, table);
+        table.only(&["url", "sha256", "unpack", "into", "when"]);
+        let unpack = table.get("unpack").and_then(|node| node.boolean()).unwrap_or(false);
+        let kind = if unpack { InputKind::Archive } else { InputKind::Url };
+        self.put_into(kind, name, table);
         let url = table.require("url", "url = \"https://...\"").and_then(|node| node.string());
         let digest = table.string("sha256").and_then(|text| {
             let digest = text.value.parse::<Digest>();

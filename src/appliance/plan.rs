@@ -126,6 +126,8 @@ pub struct Overlay {
     pub python: Vec<PythonEnv>,
     /// npm packages and files by their address.
     pub inputs: Vec<Input>,
+    /// Web files made of npm packages.
+    pub bundles: Vec<Bundle>,
     /// System users, made at build time.
     pub users: Vec<User>,
     /// systemd units to enable.
@@ -159,7 +161,7 @@ pub struct Input {
     pub kind: InputKind,
     /// Its name there.
     pub name: String,
-    /// Absolute path on the box: of the file, or of the folder that an npm package is unpacked into.
+    /// Absolute path on the box: of the file, or of the folder that an npm package or an archive is unpacked into.
     pub into: String,
 }
 
@@ -170,6 +172,29 @@ pub enum InputKind {
     Npm,
     /// A file by its address.
     Url,
+    /// A .tar.gz by its address, to be unpacked.
+    Archive,
+}
+
+/// Scripts, styles and what they name, made one file for each entry by esbuild.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundle {
+    /// The folder of the overlay that the sources are in.
+    pub name: String,
+    /// npm inputs that the sources may import.
+    pub npm: Vec<String>,
+    /// Scripts and styles of the folder to begin with; each becomes a file with a hash in its name.
+    pub entries: Vec<String>,
+    /// Entries that keep their names.
+    pub keep_names: Vec<String>,
+    /// Files of the folder that are taken as they are, but for the names of entries in double quotes.
+    pub pages: Vec<String>,
+    /// Endings of files that are not read, but put beside, and named by their address.
+    pub assets: Vec<String>,
+    /// Modules that are never needed in a browser, and left out.
+    pub external: Vec<String>,
+    /// Absolute path of the folder on the box.
+    pub into: String,
 }
 
 /// A Python environment (venv) to be filled with locked wheels.

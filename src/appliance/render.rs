@@ -114,6 +114,7 @@ impl Renderer {
     fn undefined(&self, template: &str) -> Option<(String, String)> {
         let parsed = self.environment.template_from_str(template).ok()?;
         let mut names: Vec<String> = parsed.undeclared_variables(true).into_iter().collect();
+        names.retain(|name| self.environment.globals().all(|(global, _)| global != name));
         names.sort_by_key(|name| (template.find(name.as_str()), name.clone()));
         let missing = |name: &String| Some((name.clone(), self.missing(name, template)?));
         names.iter().find_map(missing)

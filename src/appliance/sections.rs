@@ -172,6 +172,11 @@ pub(super) fn files<'a>(
 
 /// Paths on the box of all files in the folder `files/` of `overlay`, sorted.
 pub fn own_files(overlay: &Path) -> std::io::Result<Vec<String>> {
+    files_below(&overlay.join("files"))
+}
+
+/// All files below a folder, each with a `/` before its path there and without `.j2`, sorted.
+pub(super) fn files_below(root: &Path) -> std::io::Result<Vec<String>> {
     fn walk(dir: &Path, inside: &str, found: &mut Vec<String>) -> std::io::Result<()> {
         for entry in std::fs::read_dir(dir)? {
             let entry = entry?;
@@ -184,9 +189,9 @@ pub fn own_files(overlay: &Path) -> std::io::Result<Vec<String>> {
         }
         Ok(())
     }
-    let (root, mut found) = (overlay.join("files"), Vec::new());
+    let mut found = Vec::new();
     if root.is_dir() {
-        walk(&root, "", &mut found)?;
+        walk(root, "", &mut found)?;
     }
     found.sort();
     Ok(found)

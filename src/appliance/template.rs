@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value as Template, context};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
+use minijinja::{Value as Template, context};
 
 use super::{Overlay, Plan, Value};
 
@@ -20,6 +21,9 @@ pub fn environment() -> Environment<'static> {
         .build()
         .expect("the default delimiters are distinct");
     environment.set_syntax(whitespace);
+    // For options that do not go together.
+    let fail = |why: String| Err::<Template, _>(Error::new(ErrorKind::InvalidOperation, why));
+    environment.add_function("fail", fail);
     environment
 }
 

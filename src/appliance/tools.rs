@@ -1,8 +1,9 @@
 //! Debian packages that no appliance asks for, but that make and test it.
 
 /// Programs that shape the image's bytes.
-pub(super) const BUILD: [&str; 11] = [
+pub(super) const BUILD: [&str; 12] = [
     "busybox-static",
+    "esbuild",
     "grub-common",
     "grub-efi-amd64-bin",
     "grub-pc-bin",

@@ -1,16 +1,18 @@
 //! The whole root file system of an appliance.
 
+use super::bundle::BundleError;
 use super::finish::{self, Finish, FinishError};
 use super::formats::{FormatError, formats};
 use super::packages::{self, ComposeError, Event};
 use super::secrets::{self, SecretError};
 use super::system::{self, SystemError};
 use super::wheels::{self, WheelError};
-use super::{Declarations, inputs as extra, overlay, remove, strip};
-use crate::appliance::Plan;
+use super::{Declarations, bundle, inputs as extra, overlay, remove, strip};
+use crate::appliance::{Bundle, Overlay, Plan};
 use crate::digest::{Digest, Hasher};
 use crate::interrupt;
 use crate::lock::{Group, Lock};
+use crate::sandbox::Confinement;
 use crate::store::{StepError, Store, StoreError};
 use crate::tools::Tools;
 use crate::tree::{Tree, TreeError};
@@ -24,6 +26,9 @@ pub enum ApplianceError {
     /// A Python environment cannot be made.
     #[error(transparent)]
     Wheels(#[from] WheelError),
+    /// Web files cannot be made.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// An overlay is wrong.
     #[error(transparent)]
     System(#[from] SystemError),
@@ -74,6 +79,12 @@ pub fn compose(inputs: &Inputs<'_>) -> Result<Tree, ApplianceError> {
         interrupt::check().map_err(ComposeError::from)?;
         tree.overlay(&wheels::install(context, env, &lock.wheels)?)?;
     }
+    for overlay in &plan.overlays {
+        for wanted in &overlay.bundles {
+            interrupt::check().map_err(ComposeError::from)?;
+            tree.overlay(&bundle::make(context, plan, overlay, wanted, lock, None)?)?;
+        }
+    }
     interrupt::check().map_err(ComposeError::from)?;
     remove::remove(plan, &mut tree)?;
     finish::plain_modules(context, &mut tree)?;
@@ -98,6 +109,21 @@ pub fn installed(inputs: &Inputs<'_>) -> Result<Tree, ApplianceError> {
     Ok(tree)
 }
 
+/// The files of one bundle, whatever else there is, with esbuild shut in so. `compose` takes the best that the host allows,
+/// and this shows that it does not matter.
+///
+/// # Errors
+/// See [`BundleError`].
+pub fn bundled(
+    inputs: &Inputs<'_>,
+    (overlay, wanted): (&Overlay, &Bundle),
+    confinement: Confinement,
+) -> Result<Tree, BundleError> {
+    let Inputs { store, plan, lock, tools, .. } = *inputs;
+    let context = Finish { store, tools, epoch: lock.epoch };
+    bundle::make(context, plan, overlay, wanted, lock, Some(confinement))
+}
+
 /// A digest of everything of the plan and its overlays' files that shapes the root file system, folders' names
 /// on this machine left out.
 ///
@@ -107,7 +133,9 @@ pub fn identity(plan: &Plan) -> Result<Digest, SystemError> {
     let mut key = Hasher::new();
     key.field(plan.identity());
     for overlay in &plan.overlays {
-        overlay::read(plan, overlay)?.iter().for_each(|source| source.identify(&mut key));
+        let files = overlay::read(plan, overlay, "files")?;
+        files.iter().for_each(|source| source.identify(&mut key));
+        bundle::identify(plan, overlay, &mut key)?;
     }
     Ok(key.finish())
 }
@@ -128,7 +156,7 @@ pub fn tools_tree(
 /// Overlays over packages, kept under the digest of the plan and of all their files.
 fn system(inputs: &Inputs<'_>, packages: &Tree) -> Result<Tree, ApplianceError> {
     let Inputs { store, plan, lock, .. } = *inputs;
-    let sources = plan.overlays.iter().map(|overlay| overlay::read(plan, overlay));
+    let sources = plan.overlays.iter().map(|overlay| overlay::read(plan, overlay, "files"));
     let sources = sources.collect::<Result<Vec<_>, _>>()?;
     let mut key = Hasher::step("system");
     key.field(lock.epoch.to_le_bytes());

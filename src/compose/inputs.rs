@@ -1,14 +1,18 @@
-//! Files by address and npm packages, put where their overlay wants them.
+//! Files and archives by address and npm packages, put where their overlay wants them.
 
 use flate2::read::GzDecoder;
 
 use super::system::{SystemError, SystemRoot};
 use crate::appliance::{InputKind, Overlay};
+use crate::debian::archive::Limited;
 use crate::debian::unpack::{Source, unpack};
 use crate::digest::{Digest, Hasher};
 use crate::lock::{Lock, npm_root};
 use crate::store::PackWriter;
 use crate::tree::{Node, Tree};
+
+/// No package or archive unpacks to more.
+const MAX_BYTES: u64 = 1 << 30;
 
 /// Adds what [`put`] takes from the lock to a key.
 pub(super) fn identify(overlay: &Overlay, lock: &Lock, key: &mut Hasher) {
@@ -36,7 +40,7 @@ pub(super) fn put(
                 let node = Node::File(root.pack.append(&bytes)?);
                 root.put(&input.into, root.meta(0o644), node)?;
             }
-            InputKind::Npm => {
+            InputKind::Npm | InputKind::Archive => {
                 let package = package(&bytes, root.pack).map_err(wrong)?;
                 root.put(&input.into, root.meta(0o755), Node::Dir)?;
                 for (path, mode, node) in package {
@@ -51,17 +55,34 @@ pub(super) fn put(
 
 fn locked(lock: &Lock, kind: InputKind, name: &str) -> Option<Digest> {
     match kind {
-        InputKind::Url => lock.urls.iter().find(|url| url.name == name).map(|url| url.digest),
+        InputKind::Url | InputKind::Archive => {
+            lock.urls.iter().find(|url| url.name == name).map(|url| url.digest)
+        }
         InputKind::Npm => npm_root(lock, name).map(|tarball| tarball.digest),
     }
 }
 
-/// The files of an npm tarball, its one top folder (`package`, mostly) taken off.
-fn package(bytes: &[u8], pack: &mut PackWriter) -> Result<Vec<(String, u16, Node)>, String> {
+/// The files of an npm tarball or another .tar.gz, its one top folder (`package`, mostly) taken off.
+pub(super) fn package(
+    bytes: &[u8],
+    pack: &mut PackWriter,
+) -> Result<Vec<(String, u16, Node)>, String> {
+    within(MAX_BYTES, bytes, pack)
+}
+
+fn within(
+    limit: u64,
+    bytes: &[u8],
+    pack: &mut PackWriter,
+) -> Result<Vec<(String, u16, Node)>, String> {
     let mut tree = Tree::new();
-    unpack(&mut GzDecoder::new(bytes), "", Source::System, &mut tree, pack)
-        .map_err(|error| error.to_string())?;
+    let mut reader = Limited::new(GzDecoder::new(bytes), limit);
+    unpack(&mut reader, "", Source::Files, &mut tree, pack).map_err(|error| error.to_string())?;
     let mut files = Vec::new();
+    let mut tops = tree.iter().filter(|(path, _)| path.parent().is_none());
+    if let Some((second, _)) = tops.nth(1) {
+        return Err(format!("it has /{second} beside its first folder, and may have one only"));
+    }
     for (path, entry) in tree.iter() {
         match (path.as_str().split_once('/'), &entry.node) {
             (Some((_, inside)), Node::File(_)) => {
@@ -69,7 +90,7 @@ fn package(bytes: &[u8], pack: &mut PackWriter) -> Result<Vec<(String, u16, Node
                 files.push((inside.to_owned(), mode, entry.node.clone()));
             }
             (_, Node::Dir) => {}
-            _ => return Err(format!("/{path} is no file in the package's folder")),
+            _ => return Err(format!("/{path} is no file in the archive's one folder")),
         }
     }
     Ok(files)
@@ -88,14 +109,18 @@ mod tests {
             let mut header = tar::Header::new_gnu();
             header.set_entry_type(*kind);
             header.set_mode(*mode);
-            header.set_uid(1000);
-            header.set_gid(1000);
+            // npm leaves owners blank.
+            header.as_old_mut().uid = [0; 8];
+            header.as_old_mut().gid = [0; 8];
             header.set_mtime(499_162_500);
             header.set_size(contents.len() as u64);
             if *kind == tar::EntryType::Symlink {
                 header.set_link_name("/etc/passwd").expect("a target");
             }
-            tar.append_data(&mut header, path, contents.as_bytes()).expect("appends");
+            // Names that tar's own functions refuse.
+            header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+            header.set_cksum();
+            tar.append(&header, contents.as_bytes()).expect("appends");
         }
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gz.write_all(&tar.into_inner().expect("a tar")).expect("compresses");
@@ -103,11 +128,15 @@ mod tests {
     }
 
     fn files(bytes: &[u8]) -> Result<Vec<(String, u16)>, String> {
+        files_within(MAX_BYTES, bytes)
+    }
+
+    fn files_within(limit: u64, bytes: &[u8]) -> Result<Vec<(String, u16)>, String> {
         let dir = tempfile::tempdir().expect("folder");
         let store = Store::open(dir.path()).expect("store");
         let mut result = Err("not run".to_owned());
         let tree = store.tree(Digest::of(b"test"), |pack| {
-            result = package(bytes, pack);
+            result = within(limit, bytes, pack);
             Ok::<_, StoreError>(Tree::new())
         });
         tree.expect("a tree");
@@ -133,5 +162,34 @@ mod tests {
         let beside = tarball(&[("x", Regular, 0o644, "")]);
         assert!(files(&beside).expect_err("beside").contains("/x"));
         assert!(files(b"no tarball").is_err());
+    }
+
+    #[test]
+    fn archives_that_want_out_or_have_no_one_folder_are_refused() {
+        use tar::EntryType::{Char, Regular};
+        let one = |path| {
+            tarball(&[("element-v1/index.html", Regular, 0o644, ""), (path, Regular, 0o644, "")])
+        };
+        assert_eq!(files(&one("element-v1/x")).expect("one folder").len(), 2);
+        for (path, word) in [
+            ("../x", "../x"),
+            ("element-v1/../../x", ".."),
+            ("element-v2/x", "element-v2"),
+            ("element-v1/index.html", "index.html"),
+        ] {
+            let error = files(&one(path)).expect_err(path);
+            assert!(error.contains(word), "{path}: {error}");
+        }
+        assert!(files(&tarball(&[("a/null", Char, 0o666, "")])).is_err());
+    }
+
+    #[test]
+    fn an_archive_that_unpacks_to_too_much_is_refused() {
+        let zeros = "0".repeat(1 << 20);
+        let bytes = tarball(&[("package/zeros", tar::EntryType::Regular, 0o644, &zeros)]);
+        assert!(bytes.len() < 1 << 14, "it is small");
+        assert_eq!(files_within(2 << 20, &bytes).expect("it fits").len(), 1);
+        let error = files_within(1 << 20, &bytes).expect_err("headers come on top");
+        assert!(error.contains("it unpacks to over"), "{error}");
     }
 }

@@ -4,6 +4,7 @@ mod accounts;
 mod actions;
 mod alternatives;
 mod appliance;
+mod bundle;
 mod declarations;
 mod dpkg_db;
 mod finish;
@@ -27,7 +28,8 @@ mod users;
 mod variant;
 mod wheels;
 
-pub use appliance::{ApplianceError, Inputs, compose, identity, installed, tools_tree};
+pub use appliance::{ApplianceError, Inputs, bundled, compose, identity, installed, tools_tree};
+pub use bundle::BundleError;
 pub use declarations::{DeclarationError, Declarations};
 pub use finish::FinishError;
 pub use formats::{FormatError, Formats, formats, numbers};

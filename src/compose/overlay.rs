@@ -41,6 +41,22 @@ impl Source {
         &self.path
     }
 
+    /// What is in it, if it is a file.
+    pub(super) fn contents(&self) -> Option<&[u8]> {
+        match &self.kind {
+            Kind::File { contents, .. } => Some(contents),
+            Kind::Link(_) => None,
+        }
+    }
+
+    /// Writes a file of it below a folder of the host, for a program to read. Links are left out.
+    pub(super) fn write(&self, dir: &Path) -> std::io::Result<()> {
+        let Some(contents) = self.contents() else { return Ok(()) };
+        let path = dir.join(&self.path);
+        fs::create_dir_all(path.parent().unwrap_or(dir))?;
+        fs::write(path, contents)
+    }
+
     /// Puts it into the tree as it is, root's, under its own path or another one.
     pub(super) fn put(
         self,
@@ -62,10 +78,14 @@ impl Source {
     }
 }
 
-/// Reads all files of an overlay, templates rendered. Nothing of the host but names, contents, the owner's
-/// execute bit and link targets gets through.
-pub(super) fn read(plan: &Plan, overlay: &Overlay) -> Result<Vec<Source>, SystemError> {
-    let root = overlay.dir.join("files");
+/// Reads all files of a folder of an overlay (`files`, mostly), templates rendered. Nothing of the host but names, contents,
+/// the owner's execute bit and link targets gets through.
+pub(super) fn read(
+    plan: &Plan,
+    overlay: &Overlay,
+    folder: &str,
+) -> Result<Vec<Source>, SystemError> {
+    let root = overlay.dir.join(folder);
     let mut sources = Vec::new();
     if root.is_dir() {
         let render = |path: &Path, text: String| {

@@ -122,7 +122,7 @@ impl<R: Read> Member<'_, R> {
         let name = self.name.clone();
         let decoder = decoder(&self.ending, &mut self.contents);
         let decoder = decoder.map_err(|error| bad(&name, error.to_string()))?;
-        let mut limited = Limited { inner: decoder, left: MAX_UNPACKED };
+        let mut limited = Limited::new(decoder, MAX_UNPACKED);
         let result = use_it(&mut limited)?;
         io::copy(&mut limited, &mut OnlyZeros).map_err(|error| bad(&name, error.to_string()))?;
         drop(limited);
@@ -176,16 +176,23 @@ fn read_exact(reader: &mut impl Read, buffer: &mut [u8], part: &str) -> Result<(
 }
 
 /// Fails once more bytes come than may.
-struct Limited<R> {
+pub(crate) struct Limited<R> {
     inner: R,
+    limit: u64,
     left: u64,
+}
+
+impl<R: Read> Limited<R> {
+    pub(crate) fn new(inner: R, limit: u64) -> Self {
+        Self { inner, limit, left: limit }
+    }
 }
 
 impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.left = self.left.checked_sub(count as u64).ok_or_else(|| {
-            io::Error::other(format!("it unpacks to over {} GiB", MAX_UNPACKED >> 30))
+            io::Error::other(format!("it unpacks to over {} GiB", self.limit >> 30))
         })?;
         Ok(count)
     }

@@ -19,6 +19,8 @@ pub enum Source {
     Package,
     /// A whole root file system: both may be there.
     System,
+    /// Files whose owners and times do not matter, and may be left blank (npm): no devices.
+    Files,
 }
 
 /// An archive, or an entry of one, that is refused.
@@ -109,7 +111,7 @@ impl Target<'_> {
         if self.source == Source::Package && entry.pax_extensions()?.is_some() {
             return Err(refuse("it has a PAX header, which no package may"));
         }
-        let meta = meta(&name, entry)?;
+        let meta = meta(&name, entry, self.source)?;
         let kind = entry.header().entry_type();
         if kind != EntryType::Regular && entry.size() > 0 {
             return Err(refuse("it has contents but is no regular file"));
@@ -224,13 +226,20 @@ fn link(name: &str, entry: &tar::Entry<'_, impl Read>) -> Result<String, UnpackE
     Ok(target)
 }
 
-fn meta(name: &str, entry: &mut tar::Entry<'_, impl Read>) -> Result<Meta, UnpackError> {
+fn meta(
+    name: &str,
+    entry: &mut tar::Entry<'_, impl Read>,
+    source: Source,
+) -> Result<Meta, UnpackError> {
     let refuse = |why: &str| UnpackError::Entry { name: name.to_owned(), why: why.to_owned() };
     let xattrs = xattrs(name, entry)?;
     let header = entry.header();
+    let mode = u16::try_from(header.mode()? & 0o7777).expect("masked to 12 bits");
+    if source == Source::Files {
+        return Ok(Meta { mode, uid: 0, gid: 0, mtime: 0, xattrs });
+    }
     let id = |id: u64| u32::try_from(id).map_err(|_| refuse("its owner is out of range"));
     let mtime = i64::try_from(header.mtime()?).map_err(|_| refuse("its time is out of range"))?;
-    let mode = u16::try_from(header.mode()? & 0o7777).expect("masked to 12 bits");
     Ok(Meta { mode, uid: id(header.uid()?)?, gid: id(header.gid()?)?, mtime, xattrs })
 }
 

@@ -17,7 +17,7 @@ pub use file::LockFileError;
 pub use model::{
     Deb, DebArchive, Group, Index, Lock, NpmTarball, Request, UrlBlob, UrlRequest, Wheel,
 };
-pub use npm::{NpmError, check_npm_range, npm_root, resolve_npm};
+pub use npm::{NpmError, check_npm_range, npm_locked, npm_root, resolve_npm};
 pub use online::Online;
 pub use pypi::{PypiError, check_requirement, resolve_python};
 pub use resolve::{ResolveError, resolve};

@@ -251,7 +251,12 @@ fn document(base: &str, name: &str) -> Option<Url> {
 /// The locked tarball that answers an overlay's own request for the package `name`; others of that name may be there for
 /// packages that depend on it.
 pub fn npm_root<'a>(lock: &'a Lock, name: &str) -> Option<&'a NpmTarball> {
-    let range = Range::parse(lock.request.npm.get(name)?);
+    npm_locked(lock, name, lock.request.npm.get(name)?)
+}
+
+/// The newest locked tarball of the package `name` that a range allows: what a package that depends on it gets.
+pub fn npm_locked<'a>(lock: &'a Lock, name: &str, range: &str) -> Option<&'a NpmTarball> {
+    let range = Range::parse(range);
     let versions = lock.npm.iter().filter(|tarball| tarball.name == name);
     let versions =
         versions.filter_map(|tarball| Some((Version::parse(&tarball.version)?, tarball)));
