@@ -21,7 +21,11 @@ pub struct Project {
 
 impl Project {
     pub fn open() -> Self {
-        let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        Self::at(PathBuf::from(env!("CARGO_MANIFEST_DIR")))
+    }
+
+    /// The same of a copy.
+    pub fn at(dir: PathBuf) -> Self {
         let plan = appliance::load(&dir.join("appliance.toml")).unwrap_or_else(|e| panic!("{e}"));
         let lock = dir.join("appliance.lock");
         let text = std::fs::read_to_string(&lock).expect("appliance.lock");
