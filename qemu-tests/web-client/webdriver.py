@@ -71,7 +71,9 @@ class Browser:
         )
         self.base = f"http://127.0.0.1:{self.driver_port()}"
         self.said: list[str] = []
+        self.downloads = profile / "kept"
         shutil.rmtree(profile, ignore_errors=True)
+        self.downloads.mkdir(parents=True)
         box = f"127.0.0.1:{port}"
         arguments = [
             "headless=new",
@@ -88,6 +90,7 @@ class Browser:
             "force-color-profile=srgb",
         ]
         options: dict = {"args": arguments, "binary": shutil.which("chromium")}
+        options["prefs"] = {"download.default_directory": str(self.downloads)}
         if phone:
             options["mobileEmulation"] = {"deviceMetrics": phone}
         wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
