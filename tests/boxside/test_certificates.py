@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ sys.dont_write_bytecode = True
 LIBRARIES = {name: OVERLAYS / name / "files/usr/lib/chatimg" for name in ("base", "nginx", "acme")}
 sys.path[:0] = [str(path) for path in LIBRARIES.values()]
 
-from chatimg_acme import certbot, decide, look, names, root, settings, state  # noqa: E402
+from chatimg_acme import certbot, decide, dns, look, names, root, settings, state  # noqa: E402
 from chatimg_box.health import Section  # noqa: E402
 from chatimg_tls import certificate  # noqa: E402
 from chatimg_tls.certificate import DAY, Certificate  # noqa: E402
@@ -335,40 +336,95 @@ Ask for help or search for solutions at https://community.letsencrypt.org. See t
 
 
 class Names(unittest.TestCase):
-    def answer(self, reply):
-        """What is made of an answer of systemd-resolved, over a real socket."""
+    def serve(self, answer):
+        """A DNS server, by UDP and TCP; `answer` gives flags and records for a kind of question."""
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        tcp = socket.socket()
+        udp.bind(("127.0.0.1", 0))
+        port = udp.getsockname()[1]
+        tcp.bind(("127.0.0.1", port))
+        tcp.listen()
+
+        def reply(message, by):
+            kind = int.from_bytes(message[-4:-2])
+            flags, records = answer(kind, by)
+            body = b"".join(b"\xc0\x0c" + struct.pack(">HHIH", one, 1, 60, len(data)) + data for one, data in records)
+            return message[:2] + struct.pack(">5H", 0x8180 | flags, 1, len(records), 0, 0) + message[12:] + body
+
+        def by_udp():
+            while True:
+                message, peer = udp.recvfrom(512)
+                if message == b"end":
+                    return
+                udp.sendto(b"xx" + message[2:], peer)
+                udp.sendto(reply(message, "udp"), peer)
+
+        def by_tcp():
+            while True:
+                peer, _ = tcp.accept()
+                with peer, peer.makefile("rb") as stream:
+                    length = stream.read(2)
+                    if not length:
+                        return
+                    said = reply(stream.read(int.from_bytes(length)), "tcp")
+                    peer.sendall(struct.pack(">H", len(said)) + said)
+
+        threads = [threading.Thread(target=one) for one in (by_udp, by_tcp)]
+        for one in threads:
+            one.start()
+
+        def end():
+            udp.sendto(b"end", ("127.0.0.1", port))
+            socket.create_connection(("127.0.0.1", port)).close()
+            for one in threads:
+                one.join()
+            udp.close()
+            tcp.close()
+
+        self.addCleanup(end)
+        for patch in (mock.patch.object(dns, "PORT", port), mock.patch.object(dns, "TIMEOUT", 1),
+                      mock.patch.object(names, "servers", lambda: ["127.0.0.1"])):
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    V4, V6 = (1, bytes([192, 0, 2, 1])), (28, bytes([32, 1, 13, 184, *[0] * 11, 1]))
+
+    def test_addresses_of_both_kinds_behind_another_name(self):
+        alias = (5, b"\x01b\x07example\x00")
+        self.serve(lambda kind, _: (0, [alias, self.V4 if kind == 1 else self.V6]))
+        self.assertEqual(names.ask("a.example"), names.Found("here", "", ("192.0.2.1", "2001:db8::1")))
+
+    def test_a_truncated_answer_is_asked_for_by_tcp(self):
+        self.serve(lambda kind, by: (0x200, []) if by == "udp" else (0, [self.V4] * (kind == 1)))
+        self.assertEqual(names.ask("a.example").addresses, ("192.0.2.1",))
+
+    def test_no_such_name_and_no_address_are_missing_an_error_is_not(self):
+        for flags, kind in ((3, "missing"), (0, "missing"), (2, "unknown"), (5, "unknown")):
+            self.serve(lambda *_: (flags, []))
+            self.assertEqual(names.ask("a.example").kind, kind, flags)
+            self.doCleanups()
+
+    def test_damaged_answers_say_nothing(self):
+        question = b"\x01a\x07example\x00" + struct.pack(">HH", 1, 1)
+        head = struct.pack(">6H", 7, 0x8180, 1, 1, 0, 0)
+        record = b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 60, 4) + bytes(4)
+        whole = head + question + record
+        self.assertEqual(dns.understood(whole, 7, question, 1), ["0.0.0.0"])
+        for end in range(len(whole)):
+            with self.assertRaises(dns.Unusable, msg=end):
+                dns.understood(whole[:end], 7, question, 1)
+        with self.assertRaises(dns.Unusable):
+            dns.understood(whole, 8, question, 1)
+        with self.assertRaises(dns.Unusable):
+            dns.understood(whole.replace(b"a\x07", b"b\x07"), 7, question, 1)
+
+    def test_the_servers_are_those_of_the_resolver(self):
         with tempfile.TemporaryDirectory() as folder:
-            path = str(Path(folder, "socket"))
-            with socket.socket(socket.AF_UNIX) as server:
-                server.bind(path)
-                server.listen()
-
-                def serve():
-                    peer, _ = server.accept()
-                    with peer:
-                        self.asked = json.loads(peer.recv(1 << 16).removesuffix(b"\0"))
-                        peer.sendall(reply)
-
-                thread = threading.Thread(target=serve)
-                thread.start()
-                with mock.patch.object(names, "RESOLVED", path):
-                    found = names.ask("a.example")
-                thread.join()
-                return found
-
-    def test_answers_of_the_resolver(self):
-        ok = {"parameters": {"addresses": [{"family": 10, "address": [32, 1, 13, 184, *[0] * 11, 1]},
-                                           {"family": 2, "address": [192, 0, 2, 1]}]}}
-        self.assertEqual(self.answer(json.dumps(ok).encode() + b"\0").addresses, ("192.0.2.1", "2001:db8::1"))
-        self.assertEqual(self.asked["parameters"], {"name": "a.example", "flags": 0x1900})
-        for error, parameters, kind in (("DNSError", {"rcode": 3}, "missing"), ("NoSuchResourceRecord", {}, "missing"),
-                                        ("DNSError", {"rcode": 2}, "unknown"), ("NoNameServers", {}, "unknown")):
-            reply = {"error": "io.systemd.Resolve." + error, "parameters": parameters}
-            self.assertEqual(self.answer(json.dumps(reply).encode() + b"\0").kind, kind, error)
-        for reply in (b"", b"{\0", b"{}"):
-            self.assertIn(self.answer(reply).kind, ("unknown", "here"))
-        with mock.patch.object(names, "RESOLVED", "/nonexistent"):
-            self.assertEqual(names.ask("a.example").kind, "unknown")
+            path = Path(folder, "resolv.conf")
+            with mock.patch.object(names, "RESOLV_CONF", path):
+                self.assertEqual(names.ask("a.example"), names.Found("unknown", "no DNS server is known"))
+                path.write_text("# nameserver x\nnameserver 192.0.2.53\nnameserver fe80::1%eno1\nsearch .\n")
+                self.assertEqual(names.servers(), ["192.0.2.53", "fe80::1%eno1"])
 
     def test_own_addresses(self):
         self.assertTrue(names.is_own("127.0.0.1"))

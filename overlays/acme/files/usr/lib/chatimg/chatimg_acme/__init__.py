@@ -2,6 +2,7 @@
 
 settings  what the image and this box's settings say
 names     where the box's names lead
+dns       a question to a DNS server
 state     what is remembered from one look to the next
 decide    what is to be done now
 certbot   asks the authority

@@ -3,17 +3,15 @@
 import errno
 import http.client
 import ipaddress
-import json
 import secrets
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-RESOLVED = "/run/systemd/resolve/io.systemd.Resolve"
-# sd-resolve's flags: no search domains; nothing of /etc/hosts or made up; no cache, in which a "no" lives on.
-FLAGS = 1 << 8 | 1 << 11 | 1 << 12
+from . import dns
+
+RESOLV_CONF = Path("/run/systemd/resolve/resolv.conf")
 TIMEOUT = 15
-NXDOMAIN = 3
 # Root servers. Nothing is sent there: the kernel says which of the box's addresses would be used.
 OUTSIDE = {socket.AF_INET: "198.41.0.4", socket.AF_INET6: "2001:503:ba3e::2:30"}
 
@@ -29,32 +27,28 @@ class Found:
 
 
 def ask(name: str) -> Found:
-    """Asks systemd-resolved, in varlink. Where the name leads is not known yet."""
-    question = {"method": "io.systemd.Resolve.ResolveHostname", "parameters": {"name": name, "flags": FLAGS}}
+    """Asks the DNS servers that systemd-resolved knows. Where the name leads is not known yet."""
+    why = "no DNS server is known"
+    for server in 2 * servers():
+        try:
+            found = [dns.ask(server, name, kind) for kind in (dns.A, dns.AAAA)]
+        except (OSError, dns.Unusable) as error:
+            why = f"the DNS does not answer ({server}: {error})"
+            continue
+        if not any(found):
+            return Found("missing", "the DNS has no address for it")
+        return Found("here", "", tuple(sorted(address for one in found for address in one)))
+    return Found("unknown", why)
+
+
+def servers() -> list[str]:
+    """Not systemd-resolved itself: it never asks others for the box's own name, which mostly is the domain."""
     try:
-        with socket.socket(socket.AF_UNIX) as server:
-            server.settimeout(2 * TIMEOUT)
-            server.connect(RESOLVED)
-            server.sendall(json.dumps(question).encode() + b"\0")
-            data = b""
-            while not data.endswith(b"\0") and (more := server.recv(1 << 16)):
-                data += more
-        answer = json.loads(data.removesuffix(b"\0"))
-    except (OSError, ValueError) as error:
-        return Found("unknown", f"systemd-resolved does not answer ({error})")
-    return understood(answer)
-
-
-def understood(answer: dict) -> Found:
-    """An answer of systemd-resolved."""
-    parameters = answer.get("parameters") or {}
-    error = answer.get("error", "").rpartition(".")[2]
-    if error == "NoSuchResourceRecord" or error == "DNSError" and parameters.get("rcode") == NXDOMAIN:
-        return Found("missing", "the DNS has no address for it")
-    if error:
-        return Found("unknown", f"the DNS does not answer ({error})")
-    found = [str(ipaddress.ip_address(bytes(one["address"]))) for one in parameters.get("addresses", [])]
-    return Found("here", "", tuple(sorted(found)))
+        text = RESOLV_CONF.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    words = [line.split() for line in text.splitlines()]
+    return [one[1] for one in words if len(one) == 2 and one[0] == "nameserver"]
 
 
 def look(name: str, webroot: Path) -> Found:
