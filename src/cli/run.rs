@@ -18,7 +18,7 @@ use crate::lock::Group;
 use crate::pipeline::BuildError;
 use crate::tools::Tools;
 use crate::ui::Phases;
-use crate::vm::{Live, LiveError, LiveSetup, Names};
+use crate::vm::{Live, LiveError, LiveSetup, Names, Off};
 
 /// Start the newest image here, to be used from a browser
 ///
@@ -78,8 +78,10 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
         Err(error) if !crate::interrupt::requested() => return Err(error),
         Err(_) => {
             context.ui.note("switching the box off; Ctrl-C again ends it at once");
-            if !live.off() {
-                context.ui.warn("it did not switch off in order, and was stopped");
+            match live.off() {
+                Off::InOrder => {}
+                Off::Starting => context.ui.note("it was still starting, and was stopped"),
+                Off::Killed => context.ui.warn("it did not switch off in order, and was stopped"),
             }
         }
     }

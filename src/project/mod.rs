@@ -67,11 +67,17 @@ pub enum ProjectError {
         source: io::Error,
     },
     /// What was to be written is wrong.
-    #[error(transparent)]
-    Load(#[from] LoadError),
+    #[error("{0}")]
+    Load(String),
     /// The user stopped it.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
+}
+
+impl From<LoadError> for ProjectError {
+    fn from(error: LoadError) -> Self {
+        Self::Load(error.to_string())
+    }
 }
 
 fn listed(known: &[(String, String)]) -> String {
@@ -105,7 +111,13 @@ pub fn create(dir: &Path, parts: &[Part], wish: &Wish<'_>) -> Result<Made, Proje
     // Inside, as the umask wants it; the other one is for its owner only.
     let new = stage.path().join("project");
     fs::create_dir(&new).map_err(failed("making", &new))?;
-    let made = fill(&new, parts, wish)?;
+    let made = fill(&new, parts, wish).map_err(|error| match error {
+        // It tells of files that are gone then.
+        ProjectError::Load(text) => {
+            ProjectError::Load(text.replace(&*new.to_string_lossy(), &dir.to_string_lossy()))
+        }
+        error => error,
+    })?;
     interrupt::check()?;
     if there {
         take(&new, dir)?;
@@ -192,4 +204,51 @@ fn take(from: &Path, to: &Path) -> Result<(), ProjectError> {
         }
         failed("filling", to)(error)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WISH: Wish<'_> =
+        Wish { stack: "one", domain: "a.example", target: "box", admin: "admin", keys: &[] };
+    const STACKS: Part =
+        ("overlays/stacks.toml", false, b"[one]\ndescription = \"One\"\noverlays = [\"base\"]\n");
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).expect("list").flatten();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_lock_of_something_else_is_left_out() {
+        let top = tempfile::tempdir().expect("dir");
+        let dir = top.path().join("new");
+        let base: Part = ("overlays/base/overlay.toml", false, b"description = \"Base\"\n");
+        let lock: Part = (LOCK, false, b"version = 1\n");
+        let made = create(&dir, &[lock, base, STACKS], &WISH).expect("made");
+        assert!(!made.locked && made.plan.domain == "a.example");
+        assert_eq!(names(&dir), [".gitignore", CONFIG, "overlays"]);
+        assert_eq!(names(top.path()), ["new"]);
+    }
+
+    #[test]
+    fn of_what_is_wrong_nothing_stays_and_the_message_names_the_folder() {
+        let top = tempfile::tempdir().expect("dir");
+        let base: Part = ("overlays/base/overlay.toml", false, b"descripton = \"Base\"\n");
+        for there in [false, true] {
+            let dir = top.path().join("new");
+            if there {
+                fs::create_dir(&dir).expect("folder");
+            }
+            let error = create(&dir, &[base, STACKS], &WISH).expect_err("wrong").to_string();
+            let place = format!("{}/overlays/base/overlay.toml:1", dir.display());
+            assert!(error.contains(&place) && !error.contains("chatimg-init"), "{error}");
+            assert_eq!(names(top.path()).len(), usize::from(there));
+            assert!(!there || names(&dir).is_empty());
+        }
+    }
 }

@@ -108,6 +108,17 @@ pub struct Live<'a> {
     reached: bool,
 }
 
+/// How a machine was switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Off {
+    /// By its own system.
+    InOrder,
+    /// It had not started yet, and was killed.
+    Starting,
+    /// It did not want to, or was not given the time.
+    Killed,
+}
+
 impl<'a> Live<'a> {
     /// Switches it on.
     ///
@@ -253,18 +264,20 @@ impl<'a> Live<'a> {
         }
     }
 
-    /// Presses the power button and waits; kills it if that takes too long, or the user insists, or nobody on it listens
-    /// yet. Whether it ended in order.
-    pub fn off(mut self) -> bool {
+    /// Presses the power button and waits; kills it if that takes too long, or the user insists, or nobody on it listens yet.
+    pub fn off(mut self) -> Off {
+        if !self.reached {
+            return Off::Starting;
+        }
         let start = Instant::now();
-        let pressed = self.reached && self.machine.press_power().is_ok();
+        let pressed = self.machine.press_power().is_ok();
         while pressed && start.elapsed() < STOP && !interrupt::insisted() {
             if let Some(status) = self.machine.ended() {
-                return status.success();
+                return if status.success() { Off::InOrder } else { Off::Killed };
             }
             std::thread::sleep(TICK);
         }
-        false
+        Off::Killed
     }
 
     fn ended(&self, status: ExitStatus) -> LiveError {

@@ -40,7 +40,7 @@ pub use door::Names;
 pub use drives::Controller;
 pub use failure::{StepFailure, TestFailure};
 pub use host::Accel;
-pub use live::{Live, LiveError, LiveSetup};
+pub use live::{Live, LiveError, LiveSetup, Off};
 pub use spec::{
     Action, CreateRoom, FlashTo, Http, Join, Login, MatrixLoad, OnlyWith, PlugDisk, Read, Register,
     ReplayPowerCuts, Send, Ssh, Step, TestSpec, load_test,
