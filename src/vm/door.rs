@@ -216,7 +216,8 @@ impl Way {
             let value = value.replace("upgrade-insecure-requests", "");
             text.push_str(&format!("{name}: {value}\r\n"));
         }
-        if has_addresses(&head.target, response.headers()) && head.method != Method::HEAD {
+        let body = head.method != Method::HEAD && !matches!(status.as_u16(), 204 | 304);
+        if body && has_addresses(&head.target, response.headers()) {
             let html = content_type(response.headers()).contains("html");
             let mut body = Vec::new();
             response.take(MAX_TEXT).read_to_end(&mut body)?;
