@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::catalog::{self, Catalog};
-use super::document::{Document, Text};
+use super::document::{Document, Place, Text};
 use super::error::{LoadError, Report};
 use super::manifest::{self, Manifest};
 use super::overlay::{self, Source};
 use super::render::Renderer;
 use super::unique::Unique;
-use super::{Plan, bundles, options, sections, tools};
+use super::{Plan, Port, bundles, options, sections, tools};
 use crate::lock::{Group, Request};
 
 /// Reads an appliance and its overlays, which lie in `overlays/` beside it.
@@ -157,19 +157,30 @@ fn users(plan: &mut Plan, manifest: &Manifest<'_>, sources: &[Source<'_>]) {
 }
 
 fn ports(plan: &mut Plan, sources: &[Source<'_>]) {
-    let mut claimed = Unique::default();
+    let mut claimed: Vec<(Port, Place<'_>)> = Vec::new();
     let mut found = Vec::new();
     for (source, overlay) in sources.iter().zip(&plan.overlays) {
         let render = Renderer::new(plan, overlay);
         let ports = sections::ports(&source.root, &render);
         for (port, node) in &ports {
-            claimed.claim((port.number, port.protocol), node.place, || {
-                format!("port {} is used twice", port.number)
-            });
+            let first = |(other, place): &(Port, _)| Some((port.overlap(other)?, *place));
+            match claimed.iter().find_map(first) {
+                Some((both, first)) => used_twice(&both, node.place, first),
+                None => claimed.push((port.clone(), node.place)),
+            }
         }
         found.push(ports.into_iter().map(|(port, _)| port).collect());
     }
     plan.overlays.iter_mut().zip(found).for_each(|(overlay, ports)| overlay.ports = ports);
+}
+
+fn used_twice(both: &Port, place: Place<'_>, first: Place<'_>) {
+    let message = if both.number == both.to {
+        format!("port {} is used twice", both.number)
+    } else {
+        format!("ports {} are used twice", both.range())
+    };
+    place.fail(message, format!("the other is in {}", first.location()));
 }
 
 /// Everything else that may have templates.

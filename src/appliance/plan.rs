@@ -244,17 +244,37 @@ impl Protocol {
     }
 }
 
-/// A port open to the outside.
+/// A port, or some that follow each other, that an overlay listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {
-    /// Port number.
+    /// The first.
     pub number: u16,
+    /// The last: `number` again if it is one only.
+    pub to: u16,
     /// Protocol.
     pub protocol: Protocol,
     /// What it is for.
     pub purpose: String,
     /// Whether the firewall lets others in; if not, the box itself uses it.
     pub open: bool,
+}
+
+impl Port {
+    /// `443`, or `49152-49407`: as nftables has it.
+    pub fn range(&self) -> String {
+        if self.to == self.number {
+            self.number.to_string()
+        } else {
+            format!("{}-{}", self.number, self.to)
+        }
+    }
+
+    /// What both would use.
+    pub(super) fn overlap(&self, other: &Self) -> Option<Self> {
+        let (number, to) = (self.number.max(other.number), self.to.min(other.to));
+        let both = self.protocol == other.protocol && number <= to;
+        both.then(|| Self { number, to, ..self.clone() })
+    }
 }
 
 /// A directory on the data partition, bound into place before systemd starts.
@@ -337,10 +357,10 @@ pub enum Check {
 }
 
 impl Plan {
-    /// All ports that are open to others, `NUMBER/PROTOCOL`.
+    /// All ports that are open to others, `NUMBER/PROTOCOL` or `FIRST-LAST/PROTOCOL`.
     pub fn open_ports(&self) -> BTreeSet<String> {
         let ports = self.overlays.iter().flat_map(|overlay| &overlay.ports);
-        let name = |port: &Port| format!("{}/{}", port.number, port.protocol.name());
+        let name = |port: &Port| format!("{}/{}", port.range(), port.protocol.name());
         ports.filter(|port| port.open).map(name).collect()
     }
 

@@ -54,10 +54,14 @@ pub(super) fn ports<'a>(root: &Table<'a>, render: &Renderer) -> Vec<(Port, Node<
 }
 
 fn port<'a>(table: &Table<'a>, render: &Renderer) -> Option<(Port, Node<'a>)> {
-    table.only(&["number", "protocol", "purpose", "open"]);
+    table.only(&["number", "to", "protocol", "purpose", "open"]);
     let open = table.get("open").is_none_or(|node| node.boolean().unwrap_or(true));
     let node = table.require("number", "number = 443");
     let number = node.as_ref().and_then(|node| port_number(node, render));
+    let to = match table.get("to") {
+        Some(node) => port_number(&node, render).filter(|to| is_last(&node, *to, number)),
+        None => number,
+    };
     let purpose = render.require(table, "purpose", "purpose = \"What it is for\"");
     let protocol = match render.get(table, "protocol") {
         None if table.get("protocol").is_none() => Some(Protocol::Tcp),
@@ -72,8 +76,16 @@ fn port<'a>(table: &Table<'a>, render: &Renderer) -> Option<(Port, Node<'a>)> {
             }
         },
     };
-    let port = Port { number: number?, protocol: protocol?, purpose: purpose?.value, open };
-    Some((port, node?))
+    let (number, to, protocol, purpose) = (number?, to?, protocol?, purpose?.value);
+    Some((Port { number, to, protocol, purpose, open }, node?))
+}
+
+/// Whether `to` can be the last port of a range that begins with `number`.
+fn is_last(node: &Node<'_>, to: u16, number: Option<u16>) -> bool {
+    let Some(number) = number.filter(|number| to < *number) else { return true };
+    let help = format!("it is the last port of a range; the first one is {number}");
+    node.fail("is below \"number\"", help);
+    false
 }
 
 fn port_number(node: &Node<'_>, render: &Renderer) -> Option<u16> {

@@ -41,7 +41,13 @@ pub fn template_context(plan: &Plan, overlay: &Overlay) -> Template {
         .into_iter()
         .map(|port| {
             let protocol = port.protocol.name();
-            context! { number => port.number, protocol => protocol, purpose => &port.purpose }
+            context! {
+                number => port.number,
+                to => port.to,
+                range => port.range(),
+                protocol => protocol,
+                purpose => &port.purpose,
+            }
         })
         .collect();
     let users: BTreeMap<_, _> = plan

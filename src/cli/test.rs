@@ -245,7 +245,7 @@ fn tcp_ports(plan: &Plan) -> Vec<u16> {
     let ports = plan.overlays.iter().flat_map(|overlay| &overlay.ports);
     ports
         .filter(|port| port.open && port.protocol == Protocol::Tcp)
-        .map(|port| port.number)
+        .flat_map(|port| port.number..=port.to)
         .collect()
 }
 

@@ -284,13 +284,13 @@ fn rollback(root: &mut SystemRoot<'_>, plan: &Plan) -> Result<(), SystemError> {
     root.file(&format!("{BOX}/rollback"), 0o644, &text)
 }
 
-/// `PROTOCOL NUMBER OVERLAY PURPOSE` of the ports that the firewall lets others in to.
+/// `PROTOCOL NUMBER OVERLAY PURPOSE`, or `FIRST-LAST` for the number, of the ports that the firewall lets others in to.
 fn ports(root: &mut SystemRoot<'_>, plan: &Plan) -> Result<(), SystemError> {
     let mut lines = BTreeSet::new();
     for overlay in &plan.overlays {
         for port in overlay.ports.iter().filter(|port| port.open) {
-            let (protocol, number, purpose) = (port.protocol.name(), port.number, &port.purpose);
-            lines.insert(format!("{protocol} {number} {} {purpose}\n", overlay.name));
+            let (protocol, range, purpose) = (port.protocol.name(), port.range(), &port.purpose);
+            lines.insert(format!("{protocol} {range} {} {purpose}\n", overlay.name));
         }
     }
     root.file(&format!("{BOX}/ports"), 0o644, &lines.into_iter().collect::<String>())

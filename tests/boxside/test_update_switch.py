@@ -338,6 +338,8 @@ class Switches(SwitchBox):
 
 
 PORTS = "tcp 22 ssh ssh\ntcp 443 nginx HTTPS\ntcp 80 nginx HTTP, redirects\nudp 3478 turn TURN\nnonsense\ntcp x y z\n"
+PORTS += "udp 49152-49407 turn relayed media\nudp 5-x turn nonsense\nudp 9-10-11 turn nonsense\n"
+CLOSED = ["tcp dport 80", "tcp dport 443", "udp dport 3478", "udp dport 49152-49407"]
 
 
 class Trials(SwitchBox):
@@ -355,7 +357,7 @@ class Trials(SwitchBox):
         self.assertTrue(self.box.trial.exists())
         rules = (self.box.run / "nftables/trial.nft").read_text()
         drops = [line.strip() for line in rules.splitlines() if "dport" in line]
-        self.assertEqual(drops, ["tcp dport 80 drop", "tcp dport 443 drop", "udp dport 3478 drop"])
+        self.assertEqual(drops, [f"{port} drop" for port in CLOSED])
         self.assertLess(rules.index("iif lo accept"), rules.index("drop"))
         self.assertIn("type filter hook input priority -10; policy accept;", rules)
         if shutil.which("nft"):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 from chatimg_box import durable, system
 
@@ -9,16 +10,17 @@ from . import bootstate, switch
 from .place import Box
 
 TABLE = "chatimg_trial"
+RANGE = re.compile(r"[0-9]+(-[0-9]+)?")
 
 
-def ports(box: Box) -> list[tuple[str, int]]:
-    """Ports that are open to others, but ssh's: lines `PROTOCOL NUMBER OVERLAY PURPOSE`."""
+def ports(box: Box) -> list[tuple[str, str]]:
+    """Ports that are open to others, but ssh's: lines `PROTOCOL NUMBER OVERLAY PURPOSE`; `FIRST-LAST` for some in a row."""
     found = set()
     for line in system.read(box.library / "ports").splitlines():
         words = line.split(None, 3)
-        if len(words) >= 3 and words[0] in ("tcp", "udp") and words[1].isdecimal() and words[2] != "ssh":
-            found.add((words[0], int(words[1])))
-    return sorted(found)
+        if len(words) >= 3 and words[0] in ("tcp", "udp") and RANGE.fullmatch(words[1]) and words[2] != "ssh":
+            found.add((words[0], words[1]))
+    return sorted(found, key=lambda port: (port[0], int(port[1].partition("-")[0])))
 
 
 def closed(box: Box) -> str:
