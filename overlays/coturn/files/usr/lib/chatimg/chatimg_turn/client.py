@@ -9,6 +9,7 @@ import ssl
 import struct
 import time
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
 
 COOKIE = 0x2112A442
 # Methods; an answer has a class in the two bits between.
@@ -96,7 +97,7 @@ class Client:
 
     def __init__(self, server: Address, how: str = "udp", patience: float = PATIENCE) -> None:
         self.how, self.patience, self.buffer = how, patience, b""
-        self.user = self.realm = self.nonce = self.key = b""
+        self.user = self.password = self.realm = self.nonce = self.key = b""
         self.relayed: Address = ("", 0)
         self.waiting: list[tuple[Address, bytes]] = []
         try:
@@ -131,11 +132,13 @@ class Client:
         self.user = user.encode()
         self.password = password.encode()
 
-    def ask(self, method: int, attributes: list[tuple[int, bytes]]) -> dict[int, bytes]:
-        """The answer's attributes; addresses in them are plain."""
+    def ask(self, method: int, attributes: list[tuple[int, bytes | Address]]) -> dict[int, Any]:
+        """The answer's attributes. Addresses are plain, there and back."""
         for _ in range(2):
             transaction = os.urandom(12)
-            own = [(name, value if isinstance(value, bytes) else packed_address(value, transaction)) for name, value in attributes]
+            own = [
+                (name, value if isinstance(value, bytes) else packed_address(value, transaction)) for name, value in attributes
+            ]
             if self.key:
                 own += [(USERNAME, self.user), (REALM, self.realm), (NONCE, self.nonce)]
             kind, found = self._exchange(message(method | REQUEST, transaction, own, self.key), transaction)
@@ -156,7 +159,7 @@ class Client:
 
     def allocate(self, family: int = 0) -> Address:
         """Gets a relay. `family`: 4 or 6, or what the server gives by itself."""
-        attributes = [(TRANSPORT, bytes([UDP, 0, 0, 0]))]
+        attributes: list[tuple[int, bytes | Address]] = [(TRANSPORT, bytes([UDP, 0, 0, 0]))]
         if family:
             attributes.append((FAMILY, bytes([1 if family == 4 else 2, 0, 0, 0])))
         answer = self.ask(ALLOCATE, attributes)
