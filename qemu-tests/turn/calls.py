@@ -229,10 +229,11 @@ def closed():
 def closed6():
     """The same by IPv6: another address comes, coturn takes it, and leaves it when it goes."""
     run(
-        "ip route add 2a01:4f8:1::/64 dev calls; "
-        f"ip -6 address add {BOX6}/64 nodad dev calls; ip netns exec outside sh -ec '"
-        f"ip -6 address add {CALLER6}/64 nodad dev box; ip -6 address add {CALLED6}/64 nodad dev box; ip -6 route add default dev box'"
+        "ip netns exec outside sh -ec 'ip -6 address add fe80::77/64 nodad dev box; "
+        f"ip -6 address add {CALLER6}/128 dev lo; ip -6 address add {CALLED6}/128 dev lo; "
+        f"ip -6 route add {BOX6} dev box src {CALLER6}'"
     )
+    run(f"ip -6 route add 2a01:4f8:1::/64 via fe80::77 dev calls; ip -6 address add {BOX6}/64 nodad dev calls")
     waits_for(lambda: f"listening-ip={BOX6}" in Path("/run/chatimg-turn/addresses").read_text())
     peer, _ = called(CALLED6)
     with caller("tls", BOX6) as one:
@@ -247,7 +248,7 @@ def closed6():
     with caller("udp", BOX6) as one:
         # A client that asks for nothing gets what most peers have.
         assert one.allocate()[0] == box()
-    run(f"ip -6 address delete {BOX6}/64 dev calls; ip route delete 2a01:4f8:1::/64")
+    run(f"ip -6 address delete {BOX6}/64 dev calls; ip -6 route delete 2a01:4f8:1::/64")
     waits_for(lambda: f"listening-ip={BOX6}" not in Path("/run/chatimg-turn/addresses").read_text())
     print("closed")
 

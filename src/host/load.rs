@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::names;
 use super::secrets::{self, Secret};
-use super::{MAX_SIZE, Settings, acme, mail, network, owner, recipient};
+use super::{MAX_SIZE, Settings, acme, calls, mail, network, owner, recipient};
 use crate::appliance::LoadError;
 use crate::appliance::document::{Document, Text};
 use crate::appliance::error::{Report, hint};
@@ -17,13 +17,14 @@ use crate::appliance::keys::public_key;
 use crate::appliance::walk::Table;
 
 /// The file's own keys.
-const KEYS: [&str; 10] = [
-    "hostname", "timezone", "network", "admin", "alerts", "mail", "acme", "backup", "update", "secrets",
+const KEYS: [&str; 11] = [
+    "hostname", "timezone", "network", "admin", "alerts", "mail", "acme", "calls", "backup", "update",
+    "secrets",
 ];
 /// The keys of all values that messages may quote; others may be secrets in the wrong place.
 const PUBLIC: &str = "
     hostname timezone admin.authorized-keys alerts.mail-to backup.recipients update.keys
-    mail.host mail.port mail.from mail.user mail.tls
+    mail.host mail.port mail.from mail.user mail.tls calls.external-ip
     acme.terms-agreed acme.email acme.server acme.challenge
     network.interface network.mac network.dhcp network.accept-ra network.addresses network.gateways
     network.dns network.search network.ntp
@@ -114,6 +115,7 @@ fn settings(root: &Table<'_>, reading: &Reading<'_>) -> Settings {
     set("alerts", root.table("alerts").map(|table| mail::alerts(&table, root)));
     set("mail", root.table("mail").map(|table| mail::relay(&table, &secrets)));
     set("acme", root.table("acme").map(|table| acme::read(&table)));
+    set("calls", root.table("calls").map(|table| calls::read(&table)));
     let recipients = |table: Table<'_>| list(&table, "recipients", recipient::check);
     set("backup", root.table("backup").map(recipients));
     set("update", root.table("update").map(|table| list(&table, "keys", owner::check)));

@@ -14,6 +14,7 @@
 
 mod acme;
 mod address;
+mod calls;
 mod load;
 mod mail;
 mod names;

@@ -187,6 +187,16 @@ class Applying(Folder):
         self.apply({})
         self.assertEqual(path.read_text(), "")
 
+    def test_the_outside_s_address_of_a_box_behind_nat(self):
+        path = self.root / "run/chatimg/host/external-ip"
+        for wanted, changed in (("192.0.2.1", True), ("192.0.2.1", False), ("192.0.2.2", True)):
+            box = self.apply({"calls": {"external-ip": wanted}})
+            self.assertEqual((box.failures, "calls" in box.changed, path.read_text()), ([], changed, wanted + "\n"))
+        self.assertIn("calls", self.apply({}).changed)
+        self.assertFalse(path.exists())
+        self.assertNotIn("calls", self.apply({"calls": {}}).changed)
+        self.assertIn("calls.external-ip", self.apply({"calls": {"external-ip": "10.0.0.1"}}).failures[0])
+
 
 class Network(unittest.TestCase):
     def test_fixed_addresses(self):

@@ -50,31 +50,60 @@ class Addressing(unittest.TestCase):
                 one("2a01:4f8::13", 64, tentative=True),
             ),
         ]
-        self.assertEqual([str(one.ip) for one in found(interfaces, {}).listen], ["192.168.1.10", "2a01:4f8::10"])
+        self.assertEqual([str(one.ip) for one in found(interfaces, [], {}).listen], ["192.168.1.10", "2a01:4f8::10"])
 
     def test_what_reaches_the_outside_relays(self):
         interfaces = [link(one("10.9.9.9", 24), one("fd00::1", 64)), link(one("100.64.3.3", 10), one("2a01:4f8::10", 64))]
-        relay = found(interfaces, {4: "100.64.3.3", 6: "fd00::1"}).relay
+        relay = found(interfaces, [], {4: "100.64.3.3", 6: "fd00::1"}).relay
         self.assertEqual([str(one) for one in relay], ["100.64.3.3", "2a01:4f8::10"])
-        self.assertEqual([str(one) for one in found(interfaces, {4: "", 6: ""}).relay], ["10.9.9.9", "2a01:4f8::10"])
-        self.assertEqual(found([], {4: "10.0.0.1"}), Addresses())
+        self.assertEqual([str(one) for one in found(interfaces, [], {4: "", 6: ""}).relay], ["10.9.9.9", "2a01:4f8::10"])
+        self.assertEqual(found([], [], {4: "10.0.0.1"}), Addresses())
 
     def test_coturn_is_told_its_addresses_and_that_neighbours_are_closed(self):
-        own = found([link(one("192.168.1.10", 24), one("2a01:4f8::10", 64))], {})
+        own = found([link(one("192.168.1.10", 24), one("2a01:4f8::10", 64))], [], {})
         self.assertEqual(
             lines(own, ""),
             "listening-ip=192.168.1.10\nlistening-ip=2a01:4f8::10\nrelay-ip=192.168.1.10\nrelay-ip=2a01:4f8::10\n"
             "allowed-peer-ip=192.168.1.10\nallowed-peer-ip=2a01:4f8::10\n"
             "denied-peer-ip=192.168.1.0-192.168.1.255\ndenied-peer-ip=2a01:4f8::-2a01:4f8::ffff:ffff:ffff:ffff\n",
         )
-        self.assertIn("relay-ip=192.168.1.10\nexternal-ip=9.9.9.9/192.168.1.10\n", lines(found([link(one("192.168.1.10", 24))], {}), "9.9.9.9"))
+        behind = lines(found([link(one("192.168.1.10", 24))], [], {}), "9.9.9.9")
+        self.assertIn("relay-ip=192.168.1.10\nexternal-ip=9.9.9.9/192.168.1.10\n", behind)
+
+    def test_neighbours_that_only_a_route_tells_of_are_closed(self):
+        routes = [
+            {"dst": "default", "gateway": "192.168.1.1"},
+            {"dst": "192.168.1.0/24", "dev": "eth0", "scope": "link"},
+            {"dst": "2a01:4f8:0:9::/64", "dev": "eth0", "protocol": "ra"},
+            {"dst": "172.31.1.1", "dev": "eth0"},
+            # Neither of these is the neighbourhood: beyond a router, link-local, half the world by a tunnel.
+            {"dst": "9.9.9.0/24", "gateway": "192.168.1.1"},
+            {"dst": "9.8.8.0/24", "via": {"host": "fe80::1"}},
+            {"dst": "fe80::/64", "dev": "eth0"},
+            {"dst": "0.0.0.0/1", "dev": "tun0"},
+            {"dst": "default", "dev": "ppp0"},
+        ]
+        near = found([link(one("192.168.1.10", 24), one("2a01:4f8:0:9::7", 128))], routes, {}).near
+        self.assertEqual([str(one) for one in near], [
+            "172.31.1.1/32", "192.168.1.0/24", "2a01:4f8:0:9::/64", "2a01:4f8:0:9::7/128"])
 
     def test_a_box_without_an_address_listens_to_itself(self):
         self.assertEqual(lines(Addresses(), "9.9.9.9"), "listening-ip=127.0.0.1\nrelay-ip=127.0.0.1\n")
 
     def test_settings_are_found(self):
         text = "# external-ip=1.1.1.1\nno-cli\nexternal-ip=9.9.9.9\nuserdb=a=b\n"
-        self.assertEqual([addresses.setting(name, text) for name in ("external-ip", "userdb", "no-cli", "x")], ["9.9.9.9", "a=b", "", ""])
+        values = [addresses.setting(name, text) for name in ("external-ip", "userdb", "no-cli", "x")]
+        self.assertEqual(values, ["9.9.9.9", "a=b", "", ""])
+
+    def test_the_box_s_own_setting_goes_before_the_image_s(self):
+        own = found([link(one("192.168.1.10", 24))], [], {})
+        for setting, expected in (("9.9.9.9", "9.9.9.9"), ("", "8.8.8.8")):
+            read = {addresses.EXTERNAL: setting, addresses.SETTINGS: "external-ip=8.8.8.8"}
+            with (
+                mock.patch.object(addresses, "current", lambda: own),
+                mock.patch.object(addresses.system, "read", lambda path, read=read: read.get(path, "")),
+            ):
+                self.assertEqual(addresses.setting("external-ip", addresses.wanted()), f"{expected}/192.168.1.10")
 
     def test_the_route_tells_the_source(self):
         for said, source in (('[{"prefsrc": "10.0.2.15"}]', "10.0.2.15"), ("", ""), ("[]", ""), ("no", ""), ("[{}]", "")):
@@ -87,7 +116,7 @@ class Watching(unittest.TestCase):
         self.watch = program("watch-turn-addresses")
 
     def changed(self, used, now):
-        own = found([link(*(one(ip, 24) for ip in now))], {})
+        own = found([link(*(one(ip, 24) for ip in now))], [], {})
         read = {addresses.IN_USE: used.strip()}
         with (
             mock.patch.object(addresses, "current", lambda: own),
@@ -96,10 +125,15 @@ class Watching(unittest.TestCase):
             return self.watch.changed()
 
     def test_only_other_addresses_end_coturn(self):
-        used = lines(found([link(one("10.0.2.15", 24))], {}), "")
+        used = lines(found([link(one("10.0.2.15", 24))], [], {}), "")
         self.assertFalse(self.changed(used, ["10.0.2.15"]))
         self.assertTrue(self.changed(used, ["10.0.2.16"]))
         self.assertTrue(self.changed(lines(Addresses(), ""), ["10.0.2.15"]))
+        # Neighbours that are gone hurt nobody.
+        self.assertFalse(self.changed(used + "denied-peer-ip=9.9.9.0-9.9.9.255\n", ["10.0.2.15"]))
+        self.assertTrue(self.changed(used.replace("denied-peer-ip=10.0.2.0", "denied-peer-ip=10.0.2.7"), ["10.0.2.15"]))
+        self.assertTrue(self.changed(used, ["10.0.2.15", "10.0.2.16"]))
+        self.assertTrue(self.changed(lines(found([link(one("10.0.2.15", 24), one("10.0.2.16", 24))], [], {}), ""), ["10.0.2.15"]))
         # A cable that was pulled is put back, most often.
         self.assertFalse(self.changed(used, []))
         # coturn has not started yet.

@@ -38,6 +38,7 @@ class Box:
             ("timezone", self.timezone),
             ("network", self.network),
             ("admin", self.admin),
+            ("calls", self.calls),
         ):
             try:
                 if step(settings.get(part)):
@@ -146,6 +147,16 @@ class Box:
             return False
         return self.put(path, "".join(f"{key}\n" for key in keys))
 
+    def calls(self, table):
+        """coturn reads it, as its own user."""
+        path, ip = "/run/chatimg/host/external-ip", (table or {}).get("external-ip")
+        if ip:
+            return self.put(path, f"{ip}\n")
+        if not os.path.exists(self.path(path)):
+            return False
+        os.unlink(self.path(path))
+        return True
+
     def reload(self):
         """Has running services take up what changed. Of the administrator's keys sshd knows by itself."""
         commands = {
@@ -153,6 +164,8 @@ class Box:
                 ["networkctl", "reload"],
                 ["systemctl", "try-restart", "systemd-resolved.service", "systemd-timesyncd.service"],
             ],
+            # It ends the calls that are relayed: they were for the old address.
+            "calls": [["systemctl", "try-restart", "coturn.service"]],
             # Timers are set anew. Services that run keep the time zone that they started with.
             "timezone": [["systemctl", "daemon-reload"]],
         }

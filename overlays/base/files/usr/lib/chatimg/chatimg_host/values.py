@@ -120,6 +120,23 @@ def ip(text):
     return text
 
 
+SPECIAL = [
+    ipaddress.ip_network(network)
+    for network in "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.168.0.0/16 224.0.0.0/3".split()
+]
+
+
+def public_ip(text):
+    """The address that the outside knows a box behind NAT by."""
+    ip = parsed_ip(text)
+    if ip is None or ip.version != 4:
+        raise Wrong(f"{quoted(text)} is not an IPv4 address", 'the router\'s address on the internet, such as "192.0.2.1"')
+    if any(ip in network for network in SPECIAL):
+        advice = "the address that the internet knows your router by; one of 100.64.0.0/10 is shared, and cannot be reached"
+        raise Wrong(f"{quoted(text)} is not a public address", advice)
+    return text
+
+
 def address(text):
     """An interface's address with its prefix length."""
     alone, _, prefix = text.partition("/")

@@ -10,7 +10,7 @@ from chatimg_turn import addresses
 def look() -> Section:
     settings, used = system.read(addresses.SETTINGS), system.read(addresses.IN_USE)
     listen = [line.partition("=")[2] for line in used.splitlines() if line.startswith("listening-ip=")]
-    external = addresses.setting("external-ip", settings)
+    external = addresses.setting("external-ip", used).partition("/")[0]
     runs = system.output("systemctl", "is-active", "coturn.service").strip() == "active"
     name = addresses.setting("server-name", settings)
     section = Section("calls", data={"name": name, "runs": runs, "addresses": listen, "external-ip": external or None})
@@ -24,5 +24,5 @@ def look() -> Section:
     elif public:
         section.lines.append(f"{name}, at {', '.join(public)}")
     else:
-        section.lines.append(f"{name}, but the box has no public address: set external-ip, or only its own network has calls")
+        section.lines.append(f"{name}, but the box has no public address: set calls.external-ip, or only its own network has calls")
     return section
