@@ -1,26 +1,22 @@
 //! `chatimg test`.
 
+mod bench;
+mod boots;
 mod flashed;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::time::Duration;
 
 use super::CommandError;
 use super::context::Context;
-use crate::appliance::{Firmware, Plan, Protocol};
+use crate::appliance::{Firmware, Plan};
 use crate::diagnostic::nearest;
 use crate::image;
 use crate::lock::Group;
 use crate::pipeline::BuildError;
-use crate::ui::Phases;
-use crate::vm::{self, Event, Report, Setup, TestSpec};
-
-/// How often a test is started when QEMU itself crashes.
-const TRIES: u32 = 3;
+use crate::vm::{self, TestSpec};
+use bench::{Bench, Said};
 
 /// Boot the newest image in QEMU and run qemu-tests/ on it
 ///
@@ -73,69 +69,39 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     context.ui.say(format!("testing image {}", image.id));
     let work = context.images().join(".tests");
     let _lock = only_one(&work)?;
-    let images = image.disks();
-    let program = program(context)?;
-    let (mut ran, mut failed) = (0, 0);
-    let said = Said::default();
-    for test in &tests {
-        let disks = plan.target.disks;
-        if let Some(raid) = test.raid.filter(|raid| *raid != disks) {
+    let disks = plan.target.disks;
+    let of_target = |test: &&TestSpec| {
+        let other = test.raid.filter(|raid| *raid != disks);
+        if let Some(raid) = other {
             let (wanted, is) = (raid.raid(), disks.raid());
             context.ui.say(format!(
                 "{}: left out: it is for raid = \"{wanted}\", the target has \"{is}\"",
                 test.name
             ));
-            continue;
         }
-        let mut variants = BTreeMap::new();
-        for (name, files) in &test.images {
-            let dir = work.join("images");
-            let image = context.build(&plan, &lock, |build| build.variant(files, &dir))?;
-            variants.insert(name.clone(), image.dir.canonicalize()?);
-        }
-        for firmware in firmwares(test, &plan, args.firmware) {
-            ran += 1;
-            let name = format!("{}-{}", test.name, firmware.name());
-            let work = work.join(&name);
-            let key = work.join("owner.key");
-            let flashed = test.flash.map(|to| flashed::flash(&image, test, to, &work, &key));
-            let flashed = flashed.transpose()?;
-            let setup = Setup {
-                image: &image.dir,
-                disks: flashed.as_deref().unwrap_or(&images),
-                tools: &tools,
-                target: &plan.target,
-                domain: &plan.domain,
-                admin: &plan.admin.name,
-                ssh_port: plan
-                    .ssh_port()
-                    .ok_or("the appliance has no overlay 'ssh', which tests log in by")?,
-                ports: &tcp_ports(&plan),
-                firmware,
-                program: &program,
-                key: &key,
-                images: &variants,
-                work: &work,
-            };
-            match with_patience(context, &said, test, &setup) {
-                Ok(report) => {
-                    // After a failure they stay, for a look at them.
-                    flashed.iter().flatten().try_for_each(fs::remove_file)?;
-                    context.ui.say(passed(&name, &report));
-                }
-                Err(error) if crate::interrupt::requested() => return Err(error.into()),
-                Err(error) => {
-                    failed += 1;
-                    context.ui.error(&error);
-                }
-            }
-        }
+        other.is_none()
+    };
+    let tests: Vec<_> = tests.iter().filter(of_target).collect();
+    let boots = boots::boots(&tests, |test| firmwares(test, &plan, args.firmware));
+    if boots.is_empty() {
+        return Err("no chosen test is for the target's firmware and disks".into());
     }
-    match failed {
-        0 if ran == 0 => Err("no chosen test is for the target's firmware and disks".into()),
+    let program = program(context)?;
+    let bench = Bench {
+        context,
+        plan: &plan,
+        lock: &lock,
+        image: &image,
+        tools: &tools,
+        program: &program,
+        work: &work,
+        said: Said::default(),
+    };
+    let failed = boots.iter().map(|boot| bench.boot(boot));
+    match failed.sum::<Result<usize, _>>()? {
         0 => Ok(()),
         1 => Err("one test failed".into()),
-        _ => Err(format!("{failed} tests failed").into()),
+        failed => Err(format!("{failed} tests failed").into()),
     }
 }
 
@@ -146,66 +112,6 @@ fn program(context: &Context<'_>) -> Result<Vec<OsString>, CommandError> {
     words.push("--store".into());
     words.push(context.store.root().canonicalize()?.into_os_string());
     Ok(words)
-}
-
-/// Runs a test; anew, if QEMU itself crashed.
-fn with_patience(
-    context: &Context<'_>,
-    said: &Said,
-    test: &TestSpec,
-    setup: &Setup<'_>,
-) -> Result<Report, vm::TestFailure> {
-    for _ in 1..TRIES {
-        match one(context, said, test, setup) {
-            Err(error @ vm::TestFailure::Crashed { .. }) => {
-                let again = format!("that is no fault of the image: starting {} anew", test.name);
-                context.ui.warn(format!("{error}; {again}"));
-            }
-            result => return result,
-        }
-    }
-    one(context, said, test, setup)
-}
-
-/// Notes that were shown: each is told once, not with every test.
-type Said = Mutex<BTreeSet<String>>;
-
-fn one(
-    context: &Context<'_>,
-    said: &Said,
-    test: &TestSpec,
-    setup: &Setup<'_>,
-) -> Result<Report, vm::TestFailure> {
-    let phases = Mutex::new(Phases::new(context.ui));
-    vm::run(test, setup, &|event| {
-        let mut phases = phases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match event {
-            Event::Note(note) => {
-                if said.lock().is_ok_and(|mut said| said.insert(note.clone())) {
-                    context.ui.note(note);
-                }
-            }
-            Event::PowerOn { log, .. } => phases.detail(&log.display().to_string()),
-            Event::Step { number, total, title } => {
-                phases.begin(&format!("{number:>2}/{total} {title}"));
-            }
-            Event::Passed { .. } => {}
-        }
-    })
-}
-
-fn passed(name: &str, report: &Report) -> String {
-    let time = |what: &str, time: Option<Duration>| match time {
-        Some(time) => format!(", {what} after {:.1} s", time.as_secs_f64()),
-        None => String::new(),
-    };
-    format!(
-        "{name}: passed in {:.0} s{}{}{}",
-        report.whole.as_secs_f64(),
-        time("kernel", report.kernel),
-        time("ssh", report.ssh),
-        time("first message", report.message),
-    )
 }
 
 /// The tests of these names, or all there are.
@@ -239,14 +145,6 @@ fn firmwares(test: &TestSpec, plan: &Plan, choice: Option<Choice>) -> Vec<Firmwa
             && test.firmware.as_ref().is_none_or(|firmwares| firmwares.contains(firmware))
     };
     plan.target.firmware.iter().filter(wanted).copied().collect()
-}
-
-fn tcp_ports(plan: &Plan) -> Vec<u16> {
-    let ports = plan.overlays.iter().flat_map(|overlay| &overlay.ports);
-    ports
-        .filter(|port| port.open && port.protocol == Protocol::Tcp)
-        .flat_map(|port| port.number..=port.to)
-        .collect()
 }
 
 /// Keeps a second `chatimg test` off the same folder for as long as this one runs.

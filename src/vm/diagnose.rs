@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::judge;
 use super::run::{Run, Stop};
 use super::spec::Ssh;
+use super::text::quoted;
 
 /// The copy of the journal, in the work folder.
 pub(super) const JOURNAL: &str = "journal.log";
@@ -18,7 +19,9 @@ const READ: &str = "sudo journalctl --boot --no-pager --output short-monotonic";
 
 /// systemd is silent on the console once there is a login prompt.
 const OFFICIAL: &str = "sudo journalctl --boot --no-pager --output short-monotonic \
-    _PID=1 + _TRANSPORT=kernel";
+    --show-cursor _PID=1 + _TRANSPORT=kernel";
+/// How the last line of that begins; the place in the journal follows.
+const CURSOR: &str = "-- cursor: ";
 
 /// Found out after a failure.
 #[derive(Debug, Default)]
@@ -30,13 +33,17 @@ pub(super) struct Diagnosis {
 }
 
 impl Run<'_> {
-    /// Searches what the kernel and systemd wrote since the machine was started, if ssh works.
+    /// Searches what the kernel and systemd wrote since the last search, or since the machine was started, if ssh works.
     pub(super) fn look_at_journal(&mut self) -> Result<(), Stop> {
         if self.machine.is_none() || !self.reachable {
             return Ok(());
         }
-        let output = self.command(OFFICIAL, None)?.ok_or(Stop::Late)?;
+        let after = self.seen.as_ref().map(|seen| format!(" --after-cursor {}", quoted(seen)));
+        let command = format!("{OFFICIAL}{}", after.unwrap_or_default());
+        let output = self.command(&command, None)?.ok_or(Stop::Late)?;
         judge::command(&Ssh::default(), &output)?;
+        let cursor = output.stdout.lines().rev().find_map(|line| line.strip_prefix(CURSOR));
+        self.seen = cursor.map(str::to_owned).or(self.seen.take());
         let trouble = self.console.judged_all(&output.stdout);
         trouble.map_or(Ok(()), |trouble| Err(trouble.into()))
     }

@@ -42,8 +42,8 @@ pub use failure::{StepFailure, TestFailure};
 pub use host::Accel;
 pub use live::{Live, LiveError, LiveSetup, Off};
 pub use spec::{
-    Action, CreateRoom, FlashTo, Http, Join, Login, MatrixLoad, OnlyWith, PlugDisk, Read, Register,
-    ReplayPowerCuts, Send, Ssh, Step, TestSpec, load_test,
+    Action, Boot, CreateRoom, FlashTo, Http, Join, Login, MatrixLoad, OnlyWith, PlugDisk, Read,
+    Register, ReplayPowerCuts, Send, Ssh, Step, TestSpec, load_test,
 };
 pub use spec_error::SpecError;
 
@@ -104,16 +104,13 @@ pub enum Event {
         /// Its name, or what it does.
         title: String,
     },
-    /// The step came out right.
-    Passed {
-        /// From 1.
-        number: usize,
-        /// How long it took.
-        took: Duration,
-    },
+    /// All steps came out right; this comes after them.
+    After(&'static str),
+    /// The test is over, however it went.
+    End,
 }
 
-/// What a passed test found out.
+/// What a passed test found out. Times of a boot are known to the first test on it only.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// From the first power-on to the kernel's first line.
@@ -134,17 +131,31 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
-/// Boots the image and runs the test's steps. QEMU is gone when this returns, whatever happened.
-///
-/// # Errors
-/// A step does not come out right, the console shows trouble, the machine cannot be run, or the
-/// user interrupts.
-pub fn run(
-    spec: &TestSpec,
-    setup: &Setup<'_>,
-    events: &dyn Fn(Event),
-) -> Result<Report, TestFailure> {
-    run::Run::new(spec, setup, events)?.all()
+/// A machine that tests run on, one after the other. Dropping it ends QEMU.
+pub struct Session<'a>(run::Run<'a>);
+
+impl<'a> Session<'a> {
+    /// Prepares a machine for a test, and for those that can come after it; it is not started yet.
+    ///
+    /// # Errors
+    /// Its disks cannot be made.
+    pub fn new(
+        first: &'a TestSpec,
+        setup: &'a Setup<'a>,
+        events: &'a dyn Fn(Event),
+    ) -> Result<Self, TestFailure> {
+        run::Run::new(first, setup, events).map(Self)
+    }
+
+    /// Runs a test's steps: the one that the machine was made for comes first. With the `last` one the machine goes: one
+    /// that tests share is switched off in order, which is judged as a part of that test.
+    ///
+    /// # Errors
+    /// A step does not come out right, the console or the journal shows trouble, the machine cannot be run, or the user
+    /// interrupts. No other test can run on this machine then.
+    pub fn run(&mut self, test: &'a TestSpec, last: bool) -> Result<Report, TestFailure> {
+        self.0.test(test, last)
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::load::Load;
 use super::matrix::Sessions;
 use super::power_cut::Recorder;
 use super::qemu::{self, CONSOLE, Machine, Make};
-use super::spec::{Action, Step, TestSpec};
+use super::spec::{Action, Boot, Step, TestSpec};
 use super::ssh::{Client, Output};
 use super::text::{self, Variables, shown};
 use super::{Event, Report, Setup};
@@ -26,7 +26,7 @@ use crate::interrupt;
 /// Between two looks at everything that is waited for.
 const TICK: Duration = Duration::from_millis(100);
 const TAIL: usize = 30;
-/// For reading the journal after the last step.
+/// For reading the journal after the last step, and for switching off.
 const LAST_LOOK: Duration = Duration::from_secs(5 * 60);
 
 /// Why a step ends before its end.
@@ -70,6 +70,8 @@ pub(super) struct Run<'a> {
     /// Whether ssh has worked since the machine was started last.
     pub(super) reachable: bool,
     pub(super) console: Console,
+    /// How far this boot's journal has been searched: a cursor of journald's.
+    pub(super) seen: Option<String>,
     pub(super) ssh: Client<'a>,
     pub(super) variables: Variables,
     pub(super) sessions: Sessions,
@@ -80,9 +82,12 @@ pub(super) struct Run<'a> {
     limit: Duration,
     started: Instant,
     pub(super) times: Times,
+    /// Whether a test has begun on this machine, and whether the one under way is the first.
+    used: bool,
+    first: bool,
 }
 
-/// From the first power-on.
+/// From the test's start: that is the first power-on, for the first one on a machine.
 #[derive(Default)]
 pub(super) struct Times {
     kernel: Option<Duration>,
@@ -119,13 +124,6 @@ impl<'a> Run<'a> {
         };
         qemu::prepare(&make)?;
         make.drives = Drives::create(&make, setup.disks, spec.controller, &spec.disks)?;
-        let images = setup.images.iter();
-        let images = images.map(|(name, dir)| (name.clone(), dir.display().to_string()));
-        let variables = text::GIVEN.map(str::to_owned).into_iter().zip([
-            setup.domain.to_owned(),
-            setup.admin.to_owned(),
-            setup.ssh_port.to_string(),
-        ]);
         let now = Instant::now();
         Ok(Self {
             spec,
@@ -136,29 +134,53 @@ impl<'a> Run<'a> {
             recorder: None,
             reachable: false,
             console,
+            seen: None,
             ssh,
-            variables: variables.chain(images).collect(),
+            variables: given(setup),
             sessions: Sessions::default(),
             load: None,
             deadline: now + spec.timeout,
             limit: spec.timeout,
             started: now,
             times: Times::default(),
+            used: false,
+            first: false,
         })
     }
 
-    /// Runs the test.
-    pub(super) fn all(mut self) -> Result<Report, TestFailure> {
+    /// Runs a test: the one that this was made for, or another one that can come after it.
+    pub(super) fn test(&mut self, spec: &'a TestSpec, last: bool) -> Result<Report, TestFailure> {
+        let result = self.begin(spec).and_then(|()| self.all(last));
+        (self.events)(Event::End);
+        result
+    }
+
+    /// What other tests have left does not count.
+    fn begin(&mut self, spec: &'a TestSpec) -> Result<(), TestFailure> {
+        self.spec = spec;
+        self.variables = given(self.setup);
+        self.sessions = Sessions::default();
+        self.times = Times::default();
+        self.started = Instant::now();
+        self.first = !self.used;
+        if self.used {
+            self.console.allow(&spec.console_may_say);
+            return Ok(());
+        }
+        self.used = true;
         for note in &self.make.hardware.notes {
             (self.events)(Event::Note(note.clone()));
         }
-        self.started = Instant::now();
         self.power_on()?;
         (self.events)(Event::PowerOn {
             accel: self.make.hardware.accel,
             memory: self.make.hardware.memory,
             log: self.console.path().to_owned(),
         });
+        Ok(())
+    }
+
+    fn all(&mut self, last: bool) -> Result<Report, TestFailure> {
         let end = self.started + self.spec.timeout;
         let firmware = self.setup.firmware;
         let ours = |step: &&Step| step.firmware.is_none_or(|only| only == firmware);
@@ -170,15 +192,14 @@ impl<'a> Run<'a> {
             self.limit = step.timeout.min(end.saturating_duration_since(start));
             self.deadline = start + self.limit;
             self.one(&step.action).map_err(|stop| self.failure(number, Some(step), start, stop))?;
-            (self.events)(Event::Passed { number, took: start.elapsed() });
         }
         let start = Instant::now();
-        self.last_look().map_err(|stop| self.failure(total + 1, None, start, stop))?;
-        qemu::discard(&self.make);
+        self.last_look(last).map_err(|stop| self.failure(total + 1, None, start, stop))?;
+        let of_first = |time: Option<Duration>| time.filter(|_| self.first);
         Ok(Report {
-            kernel: self.times.kernel,
-            ssh: self.times.ssh,
-            message: self.times.message,
+            kernel: of_first(self.times.kernel),
+            ssh: of_first(self.times.ssh),
+            message: of_first(self.times.message),
             whole: self.started.elapsed(),
             log: self.console.path().to_owned(),
             accel: self.make.hardware.accel,
@@ -193,15 +214,30 @@ impl<'a> Run<'a> {
         self.check()
     }
 
-    /// Searches the journal, stops the machine and reads its last words.
-    fn last_look(&mut self) -> Result<(), Stop> {
-        self.limit = LAST_LOOK;
-        self.deadline = Instant::now() + self.limit;
+    /// Searches the journal; if this was the `last` test, stops the machine and reads its last words.
+    fn last_look(&mut self, last: bool) -> Result<(), Stop> {
+        (self.events)(Event::After("the journal is searched"));
+        self.within_last_look();
         self.look_at_journal()?;
         self.check()?;
+        if !last {
+            return Ok(());
+        }
+        if self.spec.boot != Boot::Own {
+            (self.events)(Event::After("the machine is switched off"));
+            self.within_last_look();
+            self.power_off()?;
+        }
         self.machine = None;
         self.check()?;
-        self.console.last_words().map_or(Ok(()), |trouble| Err(trouble.into()))
+        self.console.last_words().map_or(Ok(()), |trouble| Err(Stop::from(trouble)))?;
+        qemu::discard(&self.make);
+        Ok(())
+    }
+
+    fn within_last_look(&mut self) {
+        self.limit = LAST_LOOK;
+        self.deadline = Instant::now() + self.limit;
     }
 
     fn failure(
@@ -249,6 +285,8 @@ impl<'a> Run<'a> {
     pub(super) fn new_boot(&mut self) {
         self.console.new_boot();
         self.reachable = false;
+        self.ssh.let_go();
+        self.seen = None;
     }
 
     /// The machine's ports on this host.
@@ -417,6 +455,18 @@ impl<'a> Run<'a> {
             self.variables.insert(name.to_owned(), value.to_owned());
         }
     }
+}
+
+/// What a test knows before its first step.
+fn given(setup: &Setup<'_>) -> Variables {
+    let images = setup.images.iter();
+    let images = images.map(|(name, dir)| (name.clone(), dir.display().to_string()));
+    let given = text::GIVEN.map(str::to_owned).into_iter().zip([
+        setup.domain.to_owned(),
+        setup.admin.to_owned(),
+        setup.ssh_port.to_string(),
+    ]);
+    given.chain(images).collect()
 }
 
 impl From<super::console::Trouble> for Stop {

@@ -28,6 +28,8 @@ pub struct TestSpec {
     pub firmware: Option<BTreeSet<Firmware>>,
     /// What the target's disks must be joined to; any if this is `None`.
     pub raid: Option<Disks>,
+    /// Which boot it runs on.
+    pub boot: Boot,
     /// Where to the disks are flashed, if they are not the image's own files.
     pub flash: Option<FlashTo>,
     /// Host settings to flash with.
@@ -254,6 +256,19 @@ pub struct Read {
     pub body: String,
 }
 
+/// Which boot of a machine a test runs on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Boot {
+    /// A machine's first one, and nobody comes after it.
+    #[default]
+    Own,
+    /// A machine's first one; it leaves the machine to tests that share it.
+    First,
+    /// One that other tests may have used, and may use after it: it leaves the box as it found it.
+    Shared,
+}
+
 /// What `chatimg flash` writes a test's disks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -291,6 +306,15 @@ pub struct OnlyWith {
     pub image: String,
     /// Its text.
     pub body: String,
+}
+
+impl TestSpec {
+    /// Whether both can run on one machine, this one before the other one.
+    pub fn can_precede(&self, other: &Self) -> bool {
+        self.boot != Boot::Own
+            && other.boot == Boot::Shared
+            && (self.controller, &self.disks) == (other.controller, &other.disks)
+    }
 }
 
 impl Step {

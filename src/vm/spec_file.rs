@@ -12,17 +12,18 @@ use toml::de::{DeTable, DeValue};
 
 use super::drives::Controller;
 use super::spec::{
-    Action, CreateRoom, FlashTo, Http, Join, Login, MatrixLoad, PlugDisk, Read, Register,
+    Action, Boot, CreateRoom, FlashTo, Http, Join, Login, MatrixLoad, PlugDisk, Read, Register,
     ReplayPowerCuts, Send, Ssh, Step, TestSpec,
 };
 use super::text::{self, GIVEN};
 use crate::appliance::{Disks, Firmware};
 use crate::diagnostic::Fault;
 
-const TOP: [&str; 11] = [
+const TOP: [&str; 12] = [
     "description",
     "firmware",
     "raid",
+    "boot",
     "flash",
     "host",
     "images",
@@ -79,6 +80,22 @@ const ACTIONS: [(&str, &[&str]); 26] = [
     ("replay-power-cuts", &[]),
 ];
 
+/// What a test that shares its boot cannot say: nobody else's machine is of that kind.
+const OF_ITS_OWN: [&str; 3] = ["flash", "host", "images"];
+/// What it cannot do: the machine would be another one afterwards, or none.
+const ENDS_A_BOOT: [&str; 10] = [
+    "reboot",
+    "power-cut",
+    "power-on",
+    "power-off",
+    "reset",
+    "pull-disk",
+    "plug-disk",
+    "swap-disks",
+    "record-writes",
+    "replay-power-cuts",
+];
+
 type Table<'a> = DeTable<'a>;
 
 /// Checks the document's keys and variables.
@@ -98,6 +115,11 @@ pub(super) fn check(text: &str) -> Result<(), Fault> {
     let DeValue::Array(steps) = value.get_ref() else {
         return Err(Fault::new(key.span(), "'step' is not a list").hint("write [[step]]"));
     };
+    let boot = top.get("boot").map(Spanned::get_ref);
+    let shares = matches!(boot, Some(DeValue::String(boot)) if **boot != *"own");
+    if shares {
+        check_shared(top, &OF_ITS_OWN)?;
+    }
     let mut variables: Vec<&str> = GIVEN.into();
     if let Some(DeValue::Table(images)) = top.get("images").map(Spanned::get_ref) {
         for name in images.keys() {
@@ -112,6 +134,9 @@ pub(super) fn check(text: &str) -> Result<(), Fault> {
             return Err(Fault::new(step.span(), "a step is a table").hint("write [[step]]"));
         };
         check_step(step.span(), table)?;
+        if shares {
+            check_shared(table, &ENDS_A_BOOT)?;
+        }
         check_strings(step, &variables)?;
         saved(table, &mut variables)?;
     }
@@ -165,6 +190,16 @@ fn check_step(span: std::ops::Range<usize>, step: &Table<'_>) -> Result<(), Faul
     }
 }
 
+/// Nothing that a test which shares its boot cannot have.
+fn check_shared(table: &Table<'_>, not: &[&str]) -> Result<(), Fault> {
+    let found = table.keys().find(|key| not.contains(&&**key.get_ref()));
+    found.map_or(Ok(()), |key| {
+        let name = key.get_ref();
+        let message = format!("a test that shares its boot cannot have '{name}'");
+        Err(Fault::new(key.span(), message).hint("leave 'boot' out: it then boots by itself"))
+    })
+}
+
 /// Every variable that a string uses is there by then.
 fn check_strings(value: &Spanned<DeValue<'_>>, variables: &[&str]) -> Result<(), Fault> {
     match value.get_ref() {
@@ -209,6 +244,8 @@ struct File {
     description: String,
     firmware: Option<Vec<FirmwareName>>,
     raid: Option<RaidName>,
+    #[serde(default)]
+    boot: Boot,
     flash: Option<FlashTo>,
     host: Option<PathBuf>,
     #[serde(default)]
@@ -348,6 +385,7 @@ pub(super) fn read(path: &Path, text: &str) -> Result<TestSpec, Fault> {
             RaidName::None => Disks::Single,
             RaidName::Mirror => Disks::Mirror,
         }),
+        boot: file.boot,
         // A box takes updates if flashing has told it whose.
         flash: file
             .flash

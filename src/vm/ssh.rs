@@ -13,6 +13,8 @@ use crate::tools::Tools;
 
 const KEY: &str = "id";
 const KNOWN: &str = "known_hosts";
+/// How the names of kept connections' sockets end.
+const SOCKET: &str = "-ssh.sock";
 
 /// Who logs in, and how.
 #[derive(Debug)]
@@ -20,6 +22,17 @@ pub(super) struct Client<'a> {
     tools: &'a Tools,
     work: PathBuf,
     user: String,
+    kept: Option<Kept>,
+    /// How many there have been.
+    keeps: u32,
+}
+
+/// A connection that commands go through: an emulated box takes seconds for one of their own. Dropping it ends it.
+#[derive(Debug)]
+struct Kept {
+    child: Child,
+    /// In the work folder.
+    socket: String,
 }
 
 /// A command that runs over ssh.
@@ -58,11 +71,19 @@ impl<'a> Client<'a> {
                 _ => (),
             }
         }
+        let files = std::fs::read_dir(&work).map_err(failed("listing", ""))?;
+        let sockets = files
+            .flatten()
+            .filter(|file| file.file_name().to_str().is_some_and(|name| name.ends_with(SOCKET)));
+        for socket in sockets {
+            let name = socket.file_name().to_string_lossy().into_owned();
+            std::fs::remove_file(socket.path()).map_err(failed("removing", &name))?;
+        }
         let args = ["-q", "-t", "ed25519", "-N", "", "-C", "chatimg-test", "-f", KEY];
         tools.run("usr/bin/ssh-keygen", args, &work, b"")?;
         let public = std::fs::read_to_string(work.join("id.pub"));
         let public = public.map_err(failed("reading", "id.pub"))?.trim().to_owned();
-        Ok((Self { tools, work, user: user.to_owned() }, public))
+        Ok((Self { tools, work, user: user.to_owned(), kept: None, keeps: 0 }, public))
     }
 
     fn client(&self, port: u16) -> Command {
@@ -88,9 +109,33 @@ impl<'a> Client<'a> {
         ssh
     }
 
+    /// Opens a connection for the commands to come, in the background: those that come before it is there, or after it broke,
+    /// have one of their own.
+    pub(super) fn keep(&mut self, port: u16) -> std::io::Result<()> {
+        self.let_go();
+        self.keeps += 1;
+        let socket = format!("{}{SOCKET}", self.keeps);
+        let mut ssh = self.client(port);
+        ssh.args(["-i", KEY, "-M", "-S", &socket, "-N", "--", "127.0.0.1"]);
+        ssh.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.kept = Some(Kept { child: ssh.spawn()?, socket });
+        Ok(())
+    }
+
+    /// Ends that connection: the box may be gone behind it.
+    pub(super) fn let_go(&mut self) {
+        let socket = self.kept.take().map(|kept| self.work.join(&kept.socket));
+        // Killed, it has left that; if it had made it yet.
+        _ = socket.map(std::fs::remove_file);
+    }
+
     /// Starts a shell command on the box.
     pub(super) fn start(&self, port: u16, command: &str, stdin: Stdio) -> std::io::Result<Running> {
         let mut ssh = self.client(port);
+        if let Some(kept) = self.kept.as_ref().filter(|kept| self.work.join(&kept.socket).exists())
+        {
+            ssh.args(["-S", &kept.socket]);
+        }
         ssh.args(["-i", KEY, "--", "127.0.0.1", command]);
         Running::new(&mut ssh, stdin)
     }
@@ -159,6 +204,14 @@ impl Running {
 }
 
 impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+impl Drop for Kept {
     fn drop(&mut self) {
         // It may have ended already.
         _ = self.child.kill();

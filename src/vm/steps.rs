@@ -64,6 +64,7 @@ impl Run<'_> {
 
     /// Waits until the administrator gets in. Gives back the id of the running boot.
     pub(super) fn wait_ssh(&mut self) -> Result<String, Stop> {
+        self.ssh.let_go();
         let boot = self.until("a login over ssh", INTERVAL, |run| {
             let port = run.ssh_port()?;
             // A failed login has the server punish this address for a while; so it is asked first.
@@ -78,6 +79,11 @@ impl Run<'_> {
             })
         })?;
         self.reachable = true;
+        let port = self.ssh_port()?;
+        self.ssh.keep(port).map_err(|source| TestFailure::Io {
+            doing: "opening a connection to the box".to_owned(),
+            source,
+        })?;
         let since = self.since_start();
         self.times.ssh.get_or_insert(since);
         Ok(boot)
@@ -108,6 +114,8 @@ impl Run<'_> {
 
     /// The command's first word is chatimg's own command; the box and how it is reached come after it.
     fn chatimg(&mut self, step: &Ssh) -> Result<(), Stop> {
+        // It may restart the box.
+        self.ssh.let_go();
         self.ended(step, |run, command| {
             let way = run.ssh.script(run.ssh_port()?).map_err(|source| TestFailure::Io {
                 doing: "writing the way to the box".to_owned(),

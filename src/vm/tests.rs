@@ -1,10 +1,11 @@
 //! The schema of tests, and the tests that come with chatimg.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
 use super::spec::parse;
-use super::{Action, Http, Ssh, TestSpec};
+use super::{Action, Boot, Http, Register, Ssh, TestSpec};
 use crate::appliance::Firmware;
 
 fn read(text: &str) -> Result<TestSpec, String> {
@@ -55,6 +56,7 @@ power-cut = true
     assert_eq!(test.name, "t");
     assert_eq!(test.firmware, Some([Firmware::Uefi].into()));
     assert_eq!(test.timeout, Duration::from_secs(300));
+    assert_eq!(test.boot, Boot::Own);
     assert_eq!(test.steps[0].timeout, Duration::from_secs(90));
     assert_eq!(test.steps[0].action, Action::WaitConsole("login:".to_owned()));
     assert_eq!(test.steps[1].title(), "id");
@@ -147,6 +149,38 @@ fn what_a_test_cannot_say_is_refused() {
 }
 
 #[test]
+fn tests_that_share_a_boot_leave_the_machine_as_it_is() {
+    let test = |boot: &str, rest: &str| {
+        let text =
+            format!("description = \"x\"\nboot = \"{boot}\"\n{rest}\n[[step]]\nwait-ssh = true\n");
+        read(&text)
+    };
+    assert_eq!(test("first", "").expect("first").boot, Boot::First);
+    assert_eq!(test("shared", "").expect("shared").boot, Boot::Shared);
+    let step = |step: &str| format!("[[step]]\n{step}");
+    for (rest, place, what) in [
+        ("flash = \"files\"", "3:1", "flash"),
+        ("host = \"t/host.toml\"", "3:1", "host"),
+        ("images = { next = \"t/next\" }", "3:1", "images"),
+        (&step("reboot = true"), "4:1", "reboot"),
+        (&step("name = \"n\"\npower-off = true"), "5:1", "power-off"),
+        (&step("pull-disk = 1"), "4:1", "pull-disk"),
+    ] {
+        for boot in ["first", "shared"] {
+            let error = test(boot, rest).expect_err(rest);
+            let wanted = format!(
+                "qemu-tests/t.toml:{place}: a test that shares its boot cannot have '{what}'\n"
+            );
+            assert!(error.starts_with(&wanted), "{error}");
+            assert!(error.ends_with("help: leave 'boot' out: it then boots by itself"), "{error}");
+        }
+        test("own", rest).expect("a boot of its own");
+    }
+    let error = test("common", "").expect_err("unknown");
+    assert!(error.starts_with("qemu-tests/t.toml:2:8: "), "{error}");
+}
+
+#[test]
 fn a_variable_is_there_only_after_it_was_saved() {
     let text = "description = \"x\"\n[[step]]\nssh = \"echo {{a}}\"\n\
         [[step]]\nssh = \"a\"\nsave = \"a\"\n";
@@ -156,13 +190,18 @@ fn a_variable_is_there_only_after_it_was_saved() {
 #[test]
 fn the_tests_that_come_with_chatimg_are_right() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("qemu-tests");
-    let mut names = Vec::new();
+    let (mut names, mut users) = (Vec::new(), BTreeSet::new());
     for entry in std::fs::read_dir(dir).expect("folder") {
         let path = entry.expect("entry").path();
         if path.is_dir() {
             continue; // Host settings of the test of that name.
         }
-        names.push(super::load_test(&path).unwrap_or_else(|error| panic!("{error}")).name);
+        let test = super::load_test(&path).unwrap_or_else(|error| panic!("{error}"));
+        for step in test.steps.iter().filter(|_| test.boot != Boot::Own) {
+            let Action::Register(Register { user, .. }) = &step.action else { continue };
+            assert!(users.insert(user.clone()), "{}: another test has '{user}', too", test.name);
+        }
+        names.push(test.name);
     }
     names.sort();
     assert!(names.contains(&"smoke".to_owned()) && names.contains(&"host-settings".to_owned()));
