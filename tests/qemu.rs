@@ -12,6 +12,7 @@ use project::{Copy, Project, chatimg, store_dir, text};
 #[rustfmt::skip] // One line adds a test.
 const SHARED: &[&str] = &[
     "smoke",
+    "firewall",
 ];
 
 /// One process for all, so that one machine runs at a time.
