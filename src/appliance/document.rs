@@ -84,7 +84,8 @@ impl Document {
         Self::parse(path, text)
     }
 
-    fn parse(path: &Path, text: String) -> Result<Self, LoadError> {
+    /// Parses what is, or could be, the contents of `path`.
+    pub(crate) fn parse(path: &Path, text: String) -> Result<Self, LoadError> {
         Self::parse_hiding(path, text, None)
     }
 

@@ -11,7 +11,7 @@ use super::manifest::{self, Manifest};
 use super::overlay::{self, Source};
 use super::render::Renderer;
 use super::unique::Unique;
-use super::{Plan, Port, bundles, options, sections, tools};
+use super::{Change, Plan, Port, bundles, options, sections, tools};
 use crate::lock::{Group, Request};
 
 /// Reads an appliance and its overlays, which lie in `overlays/` beside it.
@@ -19,9 +19,26 @@ use crate::lock::{Group, Request};
 /// # Errors
 /// A file cannot be read, or something in them is wrong; the error's text names every place.
 pub fn load(appliance_toml: &Path) -> Result<Plan, LoadError> {
-    let report = Report::default();
     let help = "name another file with --appliance FILE";
-    let document = Document::read(appliance_toml, help)?;
+    plan(&Document::read(appliance_toml, help)?, appliance_toml)
+}
+
+/// The same, of an appliance that differs.
+///
+/// # Errors
+/// The same; places are those of the changed text.
+pub fn load_changed(appliance_toml: &Path, change: &Change) -> Result<Plan, LoadError> {
+    load(appliance_toml)?;
+    let help = "it was read a moment ago";
+    let read = std::fs::read_to_string(appliance_toml);
+    let text =
+        read.map_err(|source| LoadError::Read { path: appliance_toml.to_owned(), source, help })?;
+    let changed = change.apply(&text);
+    plan(&Document::parse(&appliance_toml.with_extension("changed.toml"), changed)?, appliance_toml)
+}
+
+fn plan(document: &Document, appliance_toml: &Path) -> Result<Plan, LoadError> {
+    let report = Report::default();
     let manifest = manifest::read(&document.root(&report));
     let dir = appliance_toml.parent().unwrap_or(Path::new(""));
     let catalog = Catalog::open(dir.join("overlays"))?;

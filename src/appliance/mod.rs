@@ -2,6 +2,7 @@
 
 mod bundles;
 mod catalog;
+mod change;
 pub(crate) mod document;
 pub(crate) mod error;
 pub(crate) mod keys;
@@ -25,9 +26,10 @@ pub(crate) mod walk;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+pub use change::Change;
 pub use error::LoadError;
 pub use keys::check as check_key;
-pub use load::load;
+pub use load::{load, load_changed};
 pub use names::{check_domain, check_login};
 pub use plan::{
     AdminUser, Bundle, Check, Disks, FileRule, Firmware, Format, HealthCheck, Input, InputKind,

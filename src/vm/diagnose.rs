@@ -35,23 +35,24 @@ pub(super) struct Diagnosis {
 impl Run<'_> {
     /// Searches what the kernel and systemd wrote since the last search, or since the machine was started, if ssh works.
     pub(super) fn look_at_journal(&mut self) -> Result<(), Stop> {
-        if self.machine.is_none() || !self.reachable {
+        if self.guest.machine.is_none() || !self.guest.reachable {
             return Ok(());
         }
-        let after = self.seen.as_ref().map(|seen| format!(" --after-cursor {}", quoted(seen)));
+        let after =
+            self.guest.seen.as_ref().map(|seen| format!(" --after-cursor {}", quoted(seen)));
         let command = format!("{OFFICIAL}{}", after.unwrap_or_default());
         let output = self.command(&command, None)?.ok_or(Stop::Late)?;
         judge::command(&Ssh::default(), &output)?;
         let cursor = output.stdout.lines().rev().find_map(|line| line.strip_prefix(CURSOR));
-        self.seen = cursor.map(str::to_owned).or(self.seen.take());
-        let trouble = self.console.judged_all(&output.stdout);
+        self.guest.seen = cursor.map(str::to_owned).or(self.guest.seen.take());
+        let trouble = self.guest.console.judged_all(&output.stdout);
         trouble.map_or(Ok(()), |trouble| Err(trouble.into()))
     }
 
     /// Asks over ssh, if that has worked before. Nothing here can fail the test: it has failed.
     pub(super) fn diagnose(&mut self) -> Diagnosis {
         let mut diagnosis = Diagnosis::default();
-        if self.machine.is_some() && self.reachable {
+        if self.guest.machine.is_some() && self.guest.reachable {
             self.deadline = Instant::now() + PATIENCE;
             _ = self.ask_the_patient(&mut diagnosis);
         }
@@ -63,7 +64,7 @@ impl Run<'_> {
             diagnosis.units = output.stdout.lines().map(str::to_owned).collect();
         }
         if let Some(output) = self.command(READ, None)? {
-            let path = self.console.path().with_file_name(JOURNAL);
+            let path = self.guest.console.path().with_file_name(JOURNAL);
             if output.exit == 0 && fs::write(&path, output.stdout).is_ok() {
                 diagnosis.journal = Some(path);
             }

@@ -51,6 +51,8 @@ pub enum TestFailure {
 pub struct StepFailure {
     /// The test's name.
     pub test: String,
+    /// The box that it was done on, if that is not the test's own.
+    pub guest: Option<String>,
     /// `bios`, `uefi`.
     pub firmware: &'static str,
     /// From 1. One more than there are steps: after the last one.
@@ -83,6 +85,9 @@ impl fmt::Display for StepFailure {
             write!(f, "after the last step")?;
         } else {
             write!(f, "step {number} of {total}: {title}")?;
+        }
+        if let Some(guest) = &self.guest {
+            write!(f, " (on {guest})")?;
         }
         writeln!(f, ", after {}", shown(self.after))?;
         writeln!(f, "  expected  {}", indented(&self.expected))?;
@@ -120,6 +125,7 @@ mod tests {
     fn a_failed_step_says_all_that_is_needed() {
         let failure = StepFailure {
             test: "smoke".to_owned(),
+            guest: None,
             firmware: "bios",
             number: 3,
             total: 9,
@@ -145,7 +151,9 @@ failed units:
 the whole journal: /work/journal.log
 the whole console: /work/console.log";
         assert_eq!(failure.to_string(), wanted);
-        let last = StepFailure { number: 10, tail: Vec::new(), ..failure };
+        let other = StepFailure { guest: Some("other".to_owned()), ..failure };
+        assert!(other.to_string().contains(": no unit failed (on other), after 12.3 s\n"));
+        let last = StepFailure { guest: None, number: 10, tail: Vec::new(), ..other };
         assert!(last.to_string().contains("after the last step, after"));
         assert!(last.to_string().contains("the console is empty\n"));
     }

@@ -59,11 +59,11 @@ pub(super) struct Hardware {
 }
 
 impl Hardware {
-    /// Looks at the host.
-    pub(super) fn new(target: &Target) -> Self {
+    /// Looks at the host, which so many machines share.
+    pub(super) fn new(target: &Target, guests: u64) -> Self {
         let read = |path| read_to_string(path).unwrap_or_default();
         let accel = accel(&read("/proc/cpuinfo"), Path::new("/dev/kvm"));
-        let (memory, note) = memory(target.memory, available(&read("/proc/meminfo")));
+        let (memory, note) = memory(target.memory, available(&read("/proc/meminfo")), guests);
         let emulated = (accel == Accel::Tcg).then(|| EMULATED.to_owned());
         let mut cpu = CPU.to_owned();
         if accel == Accel::Tcg {
@@ -101,12 +101,13 @@ fn available(meminfo: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-fn memory(wanted: u64, available: Option<u64>) -> (u64, Option<String>) {
-    let half = available.map_or(wanted, |bytes| bytes / 2);
-    let given = wanted.min(half.max(LEAST_MEMORY)) / MIB * MIB;
+fn memory(wanted: u64, available: Option<u64>, guests: u64) -> (u64, Option<String>) {
+    let share = available.map_or(wanted, |bytes| bytes / 2 / guests);
+    let given = wanted.min(share.max(LEAST_MEMORY)) / MIB * MIB;
+    let part = if guests == 1 { "half" } else { "its part of half" };
     let note = (given < wanted).then(|| {
         format!(
-            "the machine gets {} MiB of memory, half of what is free here; the target has {}",
+            "the machine gets {} MiB of memory, {part} of what is free here; the target has {}",
             given / MIB,
             wanted / MIB
         )
@@ -134,14 +135,15 @@ mod tests {
     fn memory_is_scaled_to_the_host() {
         let free = available("MemTotal:  24683520 kB\nMemAvailable:    4194304 kB\n");
         assert_eq!(free, Some(4 << 30));
-        let (bytes, note) = memory(16 << 30, free);
+        let (bytes, note) = memory(16 << 30, free, 1);
         assert_eq!(bytes, 2 << 30);
         assert!(
             note.expect("said")
                 .contains("2048 MiB of memory, half of what is free here; the target has 16384")
         );
-        assert_eq!(memory(16 << 30, Some(1 << 30)).0, 1 << 30);
-        assert_eq!(memory(512 << 20, Some(1 << 30)), (512 << 20, None));
-        assert_eq!(memory(1 << 30, None), (1 << 30, None));
+        assert_eq!(memory(16 << 30, free, 2).0, 1 << 30);
+        assert_eq!(memory(16 << 30, Some(1 << 30), 1).0, 1 << 30);
+        assert_eq!(memory(512 << 20, Some(1 << 30), 1), (512 << 20, None));
+        assert_eq!(memory(1 << 30, None, 2), (1 << 30, None));
     }
 }

@@ -131,11 +131,12 @@ impl<'a> Live<'a> {
         let hand = ByHand { tcp: setup.tcp.clone(), udp: setup.udp.clone(), keep: setup.keep };
         let mut make = Make {
             tools: setup.tools,
-            hardware: Hardware::new(setup.target),
+            hardware: Hardware::new(setup.target, 1),
             firmware: setup.firmware,
             // All of them are wished for.
             ports: &[],
             ssh_port: setup.ssh_port,
+            cable: None,
             work,
             key,
             drives: Drives::default(),

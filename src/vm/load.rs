@@ -47,7 +47,7 @@ impl Run<'_> {
     pub(super) fn begin_load(&mut self, step: &MatrixLoad) -> Result<(), Stop> {
         let (by, room) = (self.fill(&step.by)?, self.fill(&step.room)?);
         let (ports, token) = (self.ports()?, self.token(&by)?);
-        let domain = self.setup.domain.to_owned();
+        let domain = self.guest.setup.domain.to_owned();
         // Two loads of a test must not have the same texts.
         let mark = self.since_start().as_millis();
         let stop = Arc::new(AtomicBool::new(false));

@@ -39,7 +39,7 @@ impl Run<'_> {
         judge::command(&Ssh { command, ..Ssh::default() }, &output)?;
         let answer = Answer { status: 200, body: output.stdout };
         let token = text_at(&answer, "/access_token")?;
-        self.sessions.tokens.insert(user, token);
+        self.guest.sessions.tokens.insert(user, token);
         Ok(())
     }
 
@@ -53,7 +53,7 @@ impl Run<'_> {
         });
         let answer = self.call(Method::POST, &["login"], &[], None, Some(body))?;
         let token = text_at(&answer, "/access_token")?;
-        self.sessions.tokens.insert(user, token);
+        self.guest.sessions.tokens.insert(user, token);
         Ok(())
     }
 
@@ -61,9 +61,12 @@ impl Run<'_> {
         let by = self.fill(&step.by)?;
         let mut invite = Vec::new();
         for user in &step.invite {
-            invite.push(format!("@{}:{}", self.fill(user)?, self.setup.domain));
+            let user = self.fill(user)?;
+            let whole = user.starts_with('@');
+            invite.push(if whole { user } else { format!("@{user}:{}", self.guest.setup.domain) });
         }
-        let mut body = json!({"preset": "private_chat", "invite": invite});
+        let preset = if step.public { "public_chat" } else { "private_chat" };
+        let mut body = json!({"preset": preset, "invite": invite});
         if let Some(alias) = &step.alias {
             body["room_alias_name"] = self.fill(alias)?.into();
         }
@@ -81,14 +84,14 @@ impl Run<'_> {
 
     pub(super) fn matrix_send(&mut self, step: &Send) -> Result<(), Stop> {
         let (by, room) = (self.fill(&step.by)?, self.fill(&step.room)?);
-        self.sessions.sent += 1;
-        let transaction = format!("chatimg{}", self.sessions.sent);
+        self.guest.sessions.sent += 1;
+        let transaction = format!("chatimg{}", self.guest.sessions.sent);
         let body = self.fill(&step.body)?;
         let path = sending(&room, &transaction);
         let answer = self.call(Method::PUT, &path, &[], Some(&by), Some(text_message(&body)))?;
         let event = text_at(&answer, "/event_id")?;
-        if let Some(recorder) = &self.recorder {
-            self.sessions.recorded.insert(body, recorder.count());
+        if let Some(recorder) = &self.guest.recorder {
+            self.guest.sessions.recorded.insert(body, recorder.count());
         }
         self.save(step.save.as_deref(), &event);
         Ok(())
@@ -121,7 +124,7 @@ impl Run<'_> {
     /// The token of a user who has logged in.
     pub(super) fn token(&self, user: &str) -> Result<String, Stop> {
         let none = || Mismatch::new(format!("a login of {user}"), "no matrix-login before");
-        Ok(self.sessions.tokens.get(user).ok_or_else(none)?.clone())
+        Ok(self.guest.sessions.tokens.get(user).ok_or_else(none)?.clone())
     }
 
     /// One call of the client-server API; waits if the server says that there were too many.
@@ -134,7 +137,7 @@ impl Run<'_> {
         json: Option<Value>,
     ) -> Result<Answer, Stop> {
         let token = by.map(|user| self.token(user)).transpose()?;
-        let url = address(self.setup.domain, path, query)?;
+        let url = address(self.guest.setup.domain, path, query)?;
         loop {
             let request = Request {
                 method: method.clone(),

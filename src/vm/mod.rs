@@ -2,7 +2,7 @@
 //!
 //! The image is never written: the machine's disk is a larger overlay in the work folder, so that
 //! every test is a first boot. The machine reaches no network; the host reaches its ports through
-//! free ports of 127.0.0.1. The test's ssh key gets in as the systemd credential
+//! free ports of 127.0.0.1. Two machines of one test are joined by a cable of their own. The test's ssh key gets in as the systemd credential
 //! `chatimg.authorized_keys`, which only the virtual hardware's owner can give (SMBIOS type 11, see
 //! systemd(1)).
 //!
@@ -14,6 +14,7 @@ mod diagnose;
 mod door;
 mod drives;
 mod failure;
+mod guest;
 mod host;
 mod http;
 mod judge;
@@ -25,6 +26,7 @@ mod power_cut;
 mod qemu;
 mod run;
 mod spec;
+mod spec_check;
 mod spec_error;
 mod spec_file;
 mod ssh;
@@ -77,6 +79,8 @@ pub struct Setup<'a> {
     pub key: &'a Path,
     /// The test's images: the folder of each by name.
     pub images: &'a BTreeMap<String, PathBuf>,
+    /// The test's other boxes, by name: one at most. The work folder of each is that name in this one's.
+    pub others: &'a [(String, Setup<'a>)],
     /// A folder for the scratch disk and the logs, made if need be; of one test at a time.
     pub work: &'a Path,
 }

@@ -30,7 +30,7 @@ impl Run<'_> {
     /// Stops the machine dead, starts it again.
     pub(super) fn power_cut(&mut self) -> Result<(), Stop> {
         self.ports()?;
-        self.machine = None;
+        self.guest.machine = None;
         self.look_at_console()?;
         Ok(self.power_on()?)
     }
@@ -39,7 +39,7 @@ impl Run<'_> {
     pub(super) fn power_off(&mut self) -> Result<(), Stop> {
         self.look_at_journal()?;
         self.press("power", |machine| machine.press_power())?;
-        let mut machine = self.machine.take();
+        let mut machine = self.guest.machine.take();
         let waited = self.until("a machine that is off", INTERVAL / 10, |_| {
             let ended = machine.as_mut().and_then(|machine| machine.ended());
             Ok(match ended {
@@ -68,45 +68,45 @@ impl Run<'_> {
 
     /// Takes a disk out, whether the machine runs or not.
     pub(super) fn pull_disk(&mut self, number: usize) -> Result<(), Stop> {
-        let commands = self.make.drives.pulling(number);
+        let commands = self.guest.make.drives.pulling(number);
         self.tell(&format!("taking disk {number} out"), commands)?;
-        done(self.make.drives.pull(number), number, "there is no such disk in the machine")
+        done(self.guest.make.drives.pull(number), number, "there is no such disk in the machine")
     }
 
     /// Puts a disk in.
     pub(super) fn plug_disk(&mut self, plug: PlugDisk) -> Result<(), Stop> {
         let PlugDisk { number, blank } = plug;
-        if !self.make.drives.hot_plug() {
+        if !self.guest.make.drives.hot_plug() {
             self.must_be_off()?;
         }
         let plugged = match blank {
-            None => self.make.drives.put_back(number),
+            None => self.guest.make.drives.put_back(number),
             Some(size) => {
-                let mut drives = self.make.drives.clone();
-                let replaced = drives.replace(&self.make, number, size)?;
-                self.make.drives = drives;
+                let mut drives = self.guest.make.drives.clone();
+                let replaced = drives.replace(&self.guest.make, number, size)?;
+                self.guest.make.drives = drives;
                 replaced
             }
         };
         done(plugged, number, "its place is taken, or there is none: pull it first")?;
-        let commands = self.make.drives.plugging(number).into_iter().flatten().collect();
+        let commands = self.guest.make.drives.plugging(number).into_iter().flatten().collect();
         self.tell(&format!("putting disk {number} in"), commands)
     }
 
     /// If the machine runs; a disk of one that is off is there or not when it is started.
     fn tell(&self, doing: &str, commands: Vec<String>) -> Result<(), Stop> {
-        let told = self.machine.as_ref().map_or(Ok(()), |machine| machine.tell(commands));
+        let told = self.guest.machine.as_ref().map_or(Ok(()), |machine| machine.tell(commands));
         Ok(told.map_err(|source| TestFailure::Io { doing: doing.to_owned(), source })?)
     }
 
     /// Exchanges the disks' ports.
     pub(super) fn swap_disks(&mut self) -> Result<(), Stop> {
         self.must_be_off()?;
-        done(self.make.drives.swap(), 2, "the machine has one disk")
+        done(self.guest.make.drives.swap(), 2, "the machine has one disk")
     }
 
     pub(super) fn must_be_off(&self) -> Result<(), Stop> {
-        match self.machine {
+        match self.guest.machine {
             None => Ok(()),
             Some(_) => Err(Mismatch::new("a machine that is off", "it runs").into()),
         }
@@ -119,7 +119,7 @@ impl Run<'_> {
     ) -> Result<(), Stop> {
         self.ports()?;
         let doing = format!("pressing the {button} button");
-        let pressed = self.machine.as_ref().map_or(Ok(()), press);
+        let pressed = self.guest.machine.as_ref().map_or(Ok(()), press);
         Ok(pressed.map_err(|source| TestFailure::Io { doing, source })?)
     }
 }

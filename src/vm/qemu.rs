@@ -30,6 +30,8 @@ const VARS: &str = "vars.fd";
 const QMP: &str = "qmp.sock";
 const PID: &str = "qemu.pid";
 const WORDS: &str = "qemu.log";
+/// Where a machine's end of the cable takes packets, in its work folder.
+pub(super) const CABLE: &str = "cable.sock";
 /// The console's log, in the work folder.
 pub(super) const CONSOLE: &str = "console.log";
 const START_TRIES: u32 = 5;
@@ -45,6 +47,7 @@ pub(super) struct Make<'a> {
     pub(super) ports: &'a [u16],
     /// One more of them.
     pub(super) ssh_port: u16,
+    pub(super) cable: Option<Cable>,
     /// The folder of all its files.
     pub(super) work: PathBuf,
     /// A line for the administrator's authorized_keys.
@@ -65,6 +68,15 @@ pub(super) struct ByHand {
     pub(super) keep: bool,
 }
 
+/// A second network, which two machines have to themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Cable {
+    /// 1, 2: the last digit of the port's hardware address.
+    pub(super) number: u8,
+    /// The other end's socket, seen from the work folder.
+    pub(super) far: String,
+}
+
 /// A running machine. Dropping it kills QEMU.
 #[derive(Debug)]
 pub(super) struct Machine {
@@ -81,7 +93,7 @@ pub(super) fn prepare(make: &Make<'_>) -> Result<(), TestFailure> {
     let work = &make.work;
     end_leftover(work);
     discard(make);
-    for name in [VARS, QMP, PID, WORDS, CONSOLE, JOURNAL] {
+    for name in [VARS, QMP, PID, WORDS, CONSOLE, JOURNAL, CABLE] {
         match fs::remove_file(work.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 let doing = format!("removing {}", work.join(name).display());
@@ -167,6 +179,12 @@ fn arguments(
     add("-netdev", forwards.into());
     // Without its boot ROM: the box does not boot from the network.
     add("-device", "e1000e,netdev=n0,romfile=".into());
+    if let Some(Cable { number, far }) = &make.cable {
+        let near = format!("local.type=unix,local.path={CABLE}");
+        let far = format!("remote.type=unix,remote.path={}", escaped(far.as_ref()));
+        add("-netdev", format!("dgram,id=n1,{near},{far}").into());
+        add("-device", format!("e1000e,netdev=n1,romfile=,mac=52:54:00:c4:a7:{number:02x}").into());
+    }
     add("-smbios", format!("type=11,value={}", escaped(credential.as_ref())).into());
     if make.firmware == Firmware::Uefi {
         let code = escaped(make.tools.path(OVMF_CODE).as_os_str());
@@ -420,6 +438,7 @@ mod tests {
             firmware: Firmware::Bios,
             ports: &[443],
             ssh_port: 2222,
+            cable: None,
             work: dir.path().join("work"),
             key: "ssh-ed25519 AAAA test".to_owned(),
             drives: Drives::default(),
@@ -443,7 +462,11 @@ mod tests {
             assert!(args.contains(part), "{part}{args}");
         }
         assert_eq!(args.matches("netdev=n0").count(), 1);
-        assert!(!args.contains("pflash"));
+        assert!(!args.contains("pflash") && !args.contains("dgram"));
+        make.cable = Some(Cable { number: 2, far: "../cable.sock".to_owned() });
+        let cable = "dgram,id=n1,local.type=unix,local.path=cable.sock,remote.type=unix,remote.path=../cable.sock\n";
+        assert!(text(&make).contains(cable));
+        assert!(text(&make).contains("netdev=n1,romfile=,mac=52:54:00:c4:a7:02\n"));
         make.firmware = Firmware::Uefi;
         assert_eq!(text(&make).matches("pflash").count(), 2);
         assert!(text(&make).contains("readonly=on,file="));

@@ -2,23 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use super::console::Console;
-use super::drives::Drives;
 use super::failure::{StepFailure, TestFailure};
-use super::host::{Accel, Hardware};
+use super::guest::Guest;
 use super::judge::Mismatch;
 use super::load::Load;
 use super::matrix::Sessions;
-use super::power_cut::Recorder;
-use super::qemu::{self, CONSOLE, Machine, Make};
+use super::qemu::{self, CABLE, Cable, Machine};
 use super::spec::{Action, Boot, Step, TestSpec};
-use super::ssh::{Client, Output};
+use super::ssh::Output;
 use super::text::{self, Variables, shown};
 use super::{Event, Report, Setup};
 use crate::interrupt;
@@ -61,20 +57,11 @@ pub(super) enum Look<T> {
 
 pub(super) struct Run<'a> {
     pub(super) spec: &'a TestSpec,
-    pub(super) setup: &'a Setup<'a>,
     pub(super) events: &'a dyn Fn(Event),
-    pub(super) make: Make<'a>,
-    pub(super) machine: Option<Machine>,
-    /// Keeps the disks, once the machine's writes are recorded.
-    pub(super) recorder: Option<Recorder>,
-    /// Whether ssh has worked since the machine was started last.
-    pub(super) reachable: bool,
-    pub(super) console: Console,
-    /// How far this boot's journal has been searched: a cursor of journald's.
-    pub(super) seen: Option<String>,
-    pub(super) ssh: Client<'a>,
+    /// The box that the step under way acts on.
+    pub(super) guest: Guest<'a>,
+    others: Vec<Guest<'a>>,
     pub(super) variables: Variables,
-    pub(super) sessions: Sessions,
     /// Messages that are being sent.
     pub(super) load: Option<Load>,
     /// When the running step must have ended, and how long it had.
@@ -102,42 +89,24 @@ impl<'a> Run<'a> {
         setup: &'a Setup<'a>,
         events: &'a dyn Fn(Event),
     ) -> Result<Self, TestFailure> {
-        let opened = fs::create_dir_all(setup.work).and_then(|()| setup.work.canonicalize());
-        let work = opened.map_err(|source| TestFailure::Io {
-            doing: format!("making the folder {}", setup.work.display()),
-            source,
-        })?;
-        let (ssh, key) = Client::new(setup.tools, work.clone(), setup.admin)?;
-        let hardware = Hardware::new(setup.target);
-        let emulated = hardware.accel == Accel::Tcg;
-        let console = Console::new(work.join(CONSOLE), spec.console_may_say.clone(), emulated);
-        let mut make = Make {
-            tools: setup.tools,
-            hardware,
-            firmware: setup.firmware,
-            ports: setup.ports,
-            ssh_port: setup.ssh_port,
-            work,
-            key,
-            drives: Drives::default(),
-            by_hand: None,
+        let guests = 1 + setup.others.len();
+        let cable = |number, far: &str| {
+            (guests > 1).then(|| Cable { number, far: format!("{far}/{CABLE}") })
         };
-        qemu::prepare(&make)?;
-        make.drives = Drives::create(&make, setup.disks, spec.controller, &spec.disks)?;
+        // The other one's folder is in the first one's.
+        let far = setup.others.first().map_or("", |(name, _)| name);
+        let first = Guest::new(None, spec, setup, guests as u64, cable(1, far))?;
+        let others = (2..).zip(setup.others).map(|(number, (name, setup))| {
+            Guest::new(Some(name), spec, setup, guests as u64, cable(number, ".."))
+        });
+        let others = others.collect::<Result<_, _>>()?;
         let now = Instant::now();
         Ok(Self {
             spec,
-            setup,
             events,
-            make,
-            machine: None,
-            recorder: None,
-            reachable: false,
-            console,
-            seen: None,
-            ssh,
+            guest: first,
+            others,
             variables: given(setup),
-            sessions: Sessions::default(),
             load: None,
             deadline: now + spec.timeout,
             limit: spec.timeout,
@@ -157,32 +126,37 @@ impl<'a> Run<'a> {
 
     /// What other tests have left does not count.
     fn begin(&mut self, spec: &'a TestSpec) -> Result<(), TestFailure> {
+        self.turn_to(None);
         self.spec = spec;
-        self.variables = given(self.setup);
-        self.sessions = Sessions::default();
+        self.variables = given(self.guest.setup);
+        self.guests().for_each(|guest| guest.sessions = Sessions::default());
         self.times = Times::default();
         self.started = Instant::now();
         self.first = !self.used;
         if self.used {
-            self.console.allow(&spec.console_may_say);
+            self.guests().for_each(|guest| guest.console.allow(&spec.console_may_say));
             return Ok(());
         }
         self.used = true;
-        for note in &self.make.hardware.notes {
+        for name in self.names() {
+            self.turn_to(name);
+            self.power_on()?;
+        }
+        self.turn_to(None);
+        for note in &self.guest.make.hardware.notes {
             (self.events)(Event::Note(note.clone()));
         }
-        self.power_on()?;
         (self.events)(Event::PowerOn {
-            accel: self.make.hardware.accel,
-            memory: self.make.hardware.memory,
-            log: self.console.path().to_owned(),
+            accel: self.guest.make.hardware.accel,
+            memory: self.guest.make.hardware.memory,
+            log: self.guest.console.path().to_owned(),
         });
         Ok(())
     }
 
     fn all(&mut self, last: bool) -> Result<Report, TestFailure> {
         let end = self.started + self.spec.timeout;
-        let firmware = self.setup.firmware;
+        let firmware = self.guest.setup.firmware;
         let ours = |step: &&Step| step.firmware.is_none_or(|only| only == firmware);
         let steps: Vec<_> = self.spec.steps.iter().filter(ours).collect();
         let total = steps.len();
@@ -191,21 +165,38 @@ impl<'a> Run<'a> {
             let start = Instant::now();
             self.limit = step.timeout.min(end.saturating_duration_since(start));
             self.deadline = start + self.limit;
+            self.turn_to(step.on.as_deref());
             self.one(&step.action).map_err(|stop| self.failure(number, Some(step), start, stop))?;
         }
         let start = Instant::now();
         self.last_look(last).map_err(|stop| self.failure(total + 1, None, start, stop))?;
+        self.turn_to(None);
         let of_first = |time: Option<Duration>| time.filter(|_| self.first);
         Ok(Report {
             kernel: of_first(self.times.kernel),
             ssh: of_first(self.times.ssh),
             message: of_first(self.times.message),
             whole: self.started.elapsed(),
-            log: self.console.path().to_owned(),
-            accel: self.make.hardware.accel,
-            memory: self.make.hardware.memory,
-            notes: self.make.hardware.notes.clone(),
+            log: self.guest.console.path().to_owned(),
+            accel: self.guest.make.hardware.accel,
+            memory: self.guest.make.hardware.memory,
+            notes: self.guest.make.hardware.notes.clone(),
         })
+    }
+
+    fn guests(&mut self) -> impl Iterator<Item = &mut Guest<'a>> {
+        std::iter::once(&mut self.guest).chain(&mut self.others)
+    }
+
+    fn names(&self) -> Vec<Option<&'a str>> {
+        std::iter::once(&self.guest).chain(&self.others).map(|guest| guest.name).collect()
+    }
+
+    /// From here on this box is acted on.
+    fn turn_to(&mut self, name: Option<&str>) {
+        if let Some(index) = self.others.iter().position(|guest| guest.name == name) {
+            std::mem::swap(&mut self.guest, &mut self.others[index]);
+        }
     }
 
     fn one(&mut self, action: &Action) -> Result<(), Stop> {
@@ -217,8 +208,11 @@ impl<'a> Run<'a> {
     /// Searches the journal; if this was the `last` test, stops the machine and reads its last words.
     fn last_look(&mut self, last: bool) -> Result<(), Stop> {
         (self.events)(Event::After("the journal is searched"));
-        self.within_last_look();
-        self.look_at_journal()?;
+        for name in self.names() {
+            self.turn_to(name);
+            self.within_last_look();
+            self.look_at_journal()?;
+        }
         self.check()?;
         if !last {
             return Ok(());
@@ -228,10 +222,14 @@ impl<'a> Run<'a> {
             self.within_last_look();
             self.power_off()?;
         }
-        self.machine = None;
+        self.guests().for_each(|guest| guest.machine = None);
         self.check()?;
-        self.console.last_words().map_or(Ok(()), |trouble| Err(Stop::from(trouble)))?;
-        qemu::discard(&self.make);
+        for name in self.names() {
+            self.turn_to(name);
+            let trouble = self.guest.console.last_words();
+            trouble.map_or(Ok(()), |trouble| Err(Stop::from(trouble)))?;
+        }
+        self.guests().for_each(|guest| qemu::discard(&guest.make));
         Ok(())
     }
 
@@ -252,11 +250,12 @@ impl<'a> Run<'a> {
             Stop::Late => Mismatch::new("an end of this step", self.late("it was still under way")),
             Stop::Failure(failure) => return failure,
         };
-        let (after, tail) = (start.elapsed(), self.console.tail(TAIL));
+        let (after, tail) = (start.elapsed(), self.guest.console.tail(TAIL));
         let diagnosis = self.diagnose();
         TestFailure::Step(Box::new(StepFailure {
             test: self.spec.name.clone(),
-            firmware: self.setup.firmware.name(),
+            guest: self.guest.name.map(str::to_owned),
+            firmware: self.guest.setup.firmware.name(),
             number,
             total: self.spec.steps.len(),
             title: step.map_or_else(String::new, Step::title),
@@ -266,7 +265,7 @@ impl<'a> Run<'a> {
             tail,
             units: diagnosis.units,
             journal: diagnosis.journal,
-            log: self.console.path().to_owned(),
+            log: self.guest.console.path().to_owned(),
         }))
     }
 
@@ -277,52 +276,52 @@ impl<'a> Run<'a> {
     /// Switches the machine on.
     pub(super) fn power_on(&mut self) -> Result<(), TestFailure> {
         self.new_boot();
-        self.machine = Some(Machine::start(&self.make)?);
+        self.guest.machine = Some(Machine::start(&self.guest.make)?);
         Ok(())
     }
 
     /// From here on, what was seen before does not count.
     pub(super) fn new_boot(&mut self) {
-        self.console.new_boot();
-        self.reachable = false;
-        self.ssh.let_go();
-        self.seen = None;
+        self.guest.console.new_boot();
+        self.guest.reachable = false;
+        self.guest.ssh.let_go();
+        self.guest.seen = None;
     }
 
     /// The machine's ports on this host.
     pub(super) fn ports(&self) -> Result<BTreeMap<u16, u16>, Stop> {
         let off = || Mismatch::new("a running machine", "it is off: a power-on step is missing");
-        Ok(self.machine.as_ref().ok_or_else(off)?.ports.clone())
+        Ok(self.guest.machine.as_ref().ok_or_else(off)?.ports.clone())
     }
 
     /// Whether all is well: nobody interrupts, the console is clean, QEMU runs, there is time left.
     pub(super) fn check(&mut self) -> Result<(), Stop> {
         interrupt::check().map_err(TestFailure::from)?;
-        self.look_at_console()?;
-        if let Some(machine) = &mut self.machine
-            && let Some(status) = machine.ended()
+        self.guest.check()?;
+        self.note_kernel();
+        let others = self.others.iter_mut();
+        if let Some((index, stop)) =
+            others.enumerate().find_map(|(index, guest)| Some((index, guest.check().err()?)))
         {
-            let words = machine.words();
-            if status.signal().is_some() {
-                return Err(TestFailure::Crashed { status, words }.into());
-            }
-            let got = format!("it ended ({status}); QEMU said: {words}");
-            self.look_at_console()?;
-            return Err(Mismatch::new("a running machine", got).into());
+            // It is this one that has to say what is the matter.
+            std::mem::swap(&mut self.guest, &mut self.others[index]);
+            return Err(stop);
         }
         if Instant::now() >= self.deadline { Err(Stop::Late) } else { Ok(()) }
     }
 
     /// Reads the console on.
     pub(super) fn look_at_console(&mut self) -> Result<(), Stop> {
-        let trouble = self.console.poll().map_err(|source| TestFailure::Io {
-            doing: format!("reading the console's log {}", self.console.path().display()),
-            source,
-        })?;
-        if self.times.kernel.is_none() && self.console.says("Linux version") {
+        let looked = self.guest.look_at_console();
+        self.note_kernel();
+        looked
+    }
+
+    fn note_kernel(&mut self) {
+        let is_first = self.guest.name.is_none() && self.times.kernel.is_none();
+        if is_first && self.guest.console.says("Linux version") {
             self.times.kernel = Some(self.since_start());
         }
-        trouble.map_or(Ok(()), |trouble| Err(trouble.into()))
     }
 
     pub(super) fn since_start(&self) -> Duration {
@@ -411,14 +410,14 @@ impl<'a> Run<'a> {
             })?,
             None => Stdio::null(),
         };
-        let running = self.ssh.start(port, command, stdin);
+        let running = self.guest.ssh.start(port, command, stdin);
         self.wait(running, limit)
     }
 
     /// The port of sshd on this host.
     pub(super) fn ssh_port(&self) -> Result<u16, Stop> {
         let ports = self.ports()?;
-        Ok(*ports.get(&self.setup.ssh_port).expect("the machine forwards sshd's port"))
+        Ok(*ports.get(&self.guest.setup.ssh_port).expect("the machine forwards sshd's port"))
     }
 
     /// Waits for the end of a program on this machine: an ssh client's, say.

@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use super::drives::Controller;
 use super::spec_error::SpecError;
-use super::spec_file;
 use super::text::shortened;
-use crate::appliance::{Disks, Firmware};
+use super::{spec_check, spec_file};
+use crate::appliance::{Change, Disks, Firmware};
 use crate::diagnostic::Fault;
 
 /// A test, as its file in `qemu-tests/` says it.
@@ -36,6 +36,8 @@ pub struct TestSpec {
     pub host: Option<PathBuf>,
     /// Images to update to, by name: each is the image with the files of a folder in the place of its own.
     pub images: BTreeMap<String, PathBuf>,
+    /// Other boxes that stand beside the test's own: how the appliance of each differs, by name.
+    pub guests: BTreeMap<String, Change>,
     /// What the machine's disks hang on.
     pub controller: Controller,
     /// Bytes of the machine's disks, in order; a default for those that are not named.
@@ -57,6 +59,8 @@ pub struct Step {
     pub timeout: Duration,
     /// The firmware it is for; any if this is `None`.
     pub firmware: Option<Firmware>,
+    /// The box that it acts on: the test's own, if this is `None`.
+    pub on: Option<String>,
     /// What it does.
     pub action: Action,
 }
@@ -153,6 +157,8 @@ pub struct PlugDisk {
 pub struct Http {
     /// Any host name; it is the box that is asked.
     pub url: String,
+    /// The Matrix user whose access token goes with it.
+    pub by: Option<String>,
     /// HTTP status.
     pub status: u16,
     /// JSON pointer (RFC 6901) → value. A string also matches a value that is written so in JSON.
@@ -197,9 +203,12 @@ pub struct CreateRoom {
     /// By whom.
     #[serde(rename = "as")]
     pub by: String,
-    /// Users to invite: names without domain.
+    /// Users to invite: names without domain, or whole ones (`@name:domain`).
     #[serde(default)]
     pub invite: Vec<String>,
+    /// Whether everybody may join it.
+    #[serde(default)]
+    pub public: bool,
     /// Local part of an alias.
     pub alias: Option<String>,
     /// The variable that the room's id goes to.
@@ -375,5 +384,5 @@ pub fn load_test(path: &Path) -> Result<TestSpec, SpecError> {
 /// Reads the test that is `text`; `path` gives its name.
 pub(super) fn parse(path: &Path, text: &str) -> Result<TestSpec, SpecError> {
     let wrong = |fault: Fault| SpecError::Wrong(Box::new(fault.at(path, text)));
-    spec_file::check(text).and_then(|()| spec_file::read(path, text)).map_err(wrong)
+    spec_check::check(text).and_then(|()| spec_file::read(path, text)).map_err(wrong)
 }

@@ -57,14 +57,14 @@ impl Run<'_> {
     fn wait_console(&mut self, words: &str) -> Result<(), Stop> {
         let words = self.fill(words)?;
         self.until(&format!("\"{words}\" on the console"), INTERVAL / 10, |run| {
-            let says = run.console.says(&words);
+            let says = run.guest.console.says(&words);
             Ok(if says { Look::Here(()) } else { Look::NotYet("no such line".to_owned()) })
         })
     }
 
     /// Waits until the administrator gets in. Gives back the id of the running boot.
     pub(super) fn wait_ssh(&mut self) -> Result<String, Stop> {
-        self.ssh.let_go();
+        self.guest.ssh.let_go();
         let boot = self.until("a login over ssh", INTERVAL, |run| {
             let port = run.ssh_port()?;
             // A failed login has the server punish this address for a while; so it is asked first.
@@ -78,9 +78,9 @@ impl Run<'_> {
                 None => Look::NotYet("a login that did not come about".to_owned()),
             })
         })?;
-        self.reachable = true;
+        self.guest.reachable = true;
         let port = self.ssh_port()?;
-        self.ssh.keep(port).map_err(|source| TestFailure::Io {
+        self.guest.ssh.keep(port).map_err(|source| TestFailure::Io {
             doing: "opening a connection to the box".to_owned(),
             source,
         })?;
@@ -104,7 +104,10 @@ impl Run<'_> {
             let mut words = command.split_whitespace();
             let program = run.spec.dir.join(words.next().unwrap_or_default());
             let mut local = std::process::Command::new(program);
-            local.args(words).env("BOX_DOMAIN", run.setup.domain).env("BOX_WORK", &run.make.work);
+            local
+                .args(words)
+                .env("BOX_DOMAIN", run.guest.setup.domain)
+                .env("BOX_WORK", &run.guest.make.work);
             for (guest, host) in run.ports()? {
                 local.env(format!("BOX_PORT_{guest}"), host.to_string());
             }
@@ -115,19 +118,20 @@ impl Run<'_> {
     /// The command's first word is chatimg's own command; the box and how it is reached come after it.
     fn chatimg(&mut self, step: &Ssh) -> Result<(), Stop> {
         // It may restart the box.
-        self.ssh.let_go();
+        self.guest.ssh.let_go();
         self.ended(step, |run, command| {
-            let way = run.ssh.script(run.ssh_port()?).map_err(|source| TestFailure::Io {
+            let way = run.guest.ssh.script(run.ssh_port()?).map_err(|source| TestFailure::Io {
                 doing: "writing the way to the box".to_owned(),
                 source,
             })?;
             let mut words = command.split_whitespace();
-            let (program, options) = run.setup.program.split_first().expect("chatimg's own path");
+            let (program, options) =
+                run.guest.setup.program.split_first().expect("chatimg's own path");
             let mut chatimg = std::process::Command::new(program);
-            chatimg.args(options).args(words.next()).arg(run.setup.admin.to_owned() + "@box");
+            chatimg.args(options).args(words.next()).arg(run.guest.setup.admin.to_owned() + "@box");
             chatimg.arg("--rsh").arg(way).args(words);
             if command.starts_with("update ") {
-                chatimg.arg("--key").arg(run.setup.key);
+                chatimg.arg("--key").arg(run.guest.setup.key);
             }
             run.wait(Running::new(&mut chatimg, Stdio::null()), None)
         })
@@ -181,7 +185,7 @@ impl Run<'_> {
 
     fn ssh_auth_methods(&mut self, wanted: &[String]) -> Result<(), Stop> {
         let port = self.ssh_port()?;
-        let running = self.ssh.start_bare(port);
+        let running = self.guest.ssh.start_bare(port);
         let output = self.wait(running, None)?.ok_or(Stop::Late)?;
         let expected = format!("a server that offers {}", wanted.join(", "));
         match auth_methods(&output.stderr) {
@@ -199,14 +203,16 @@ impl Run<'_> {
         let json = step.json.iter().map(|(key, value)| Ok((key.clone(), self.filled(value)?)));
         let step = Http {
             url: self.fill(&step.url)?,
+            by: fill(&step.by)?,
             json: json.collect::<Result<_, Stop>>()?,
             contains: fill(&step.contains)?,
             ..step.clone()
         };
         let wrong = |error| Mismatch::new("an address", format!("{}: {error}", step.url));
         let url = Url::parse(&step.url).map_err(wrong)?;
+        let token = step.by.as_deref().map(|user| self.token(user)).transpose()?;
         let kept = self.attempts(step.eventually, |run| {
-            let answer = run.ask(Request::get(url.clone()))?;
+            let answer = run.ask(Request { token: token.clone(), ..Request::get(url.clone()) })?;
             Ok(answer.and_then(|answer| {
                 judge::answer(&step, &answer)?;
                 judge::kept(&step, &answer)

@@ -181,6 +181,54 @@ fn tests_that_share_a_boot_leave_the_machine_as_it_is() {
 }
 
 #[test]
+fn a_test_may_have_another_box() {
+    let text = |rest: &str| {
+        format!(
+            "description = \"x\"\n[guests.other]\ndomain = \"other.example\"\n[guests.other.options.ssh]\nport = 23\n{rest}"
+        )
+    };
+    let steps = "[[step]]\non = \"other\"\nwait-ssh = true\n[[step]]\nwait-ssh = true\n\
+        [[step]]\non = \"other\"\nhttp = \"https://x/\"\nas = \"otto\"\n";
+    let test = read(&text(steps)).expect("right");
+    assert_eq!(test.guests["other"].domain, "other.example");
+    let on: Vec<_> = test.steps.iter().map(|step| step.on.as_deref()).collect();
+    assert_eq!(on, [Some("other"), None, Some("other")]);
+    let Action::Http(http) = &test.steps[2].action else { panic!("{:?}", test.steps[2]) };
+    assert_eq!(http.by.as_deref(), Some("otto"));
+    for (rest, place, words, hint) in [
+        ("[[step]]\non = \"othr\"\nwait-ssh = true", "7:6", "no guest 'othr'", "'other'?"),
+        ("[[step]]\non = 2\nwait-ssh = true", "7:6", "invalid type", ""),
+        ("[[step]]\nwait-ssh = true\nas = \"a\"", "8:1", "does not go with 'wait-ssh'", "http"),
+        (
+            "[guests.third]\ndomain = \"c\"\n[[step]]\nwait-ssh = true",
+            "6:9",
+            "two boxes",
+            "two ends",
+        ),
+    ] {
+        let error = read(&text(rest)).expect_err(rest);
+        let line = error.lines().next().unwrap_or_default();
+        assert!(line.starts_with(&format!("qemu-tests/t.toml:{place}: ")), "{error}");
+        assert!(line.contains(words) && error.contains(hint), "{error}");
+    }
+    let step = "[[step]]\nwait-ssh = true\n";
+    for (guests, place, words) in [
+        ("[guests.Other]\ndomain = \"b\"\n", "2:9", "cannot be a guest's name"),
+        ("[guests.other]\n", "2:1", "missing field `domain`"),
+        ("[guests.other]\ndomain = \"b\"\nname = \"c\"\n", "4:1", "name"),
+        ("boot = \"shared\"\n[guests.other]\ndomain = \"b\"\n", "3:2", "cannot have 'guests'"),
+    ] {
+        let error = read(&format!("description = \"x\"\n{guests}{step}")).expect_err(guests);
+        let line = error.lines().next().unwrap_or_default();
+        assert!(line.starts_with(&format!("qemu-tests/t.toml:{place}: ")), "{error}");
+        assert!(line.contains(words), "{error}");
+    }
+    let error = read("description = \"x\"\n[[step]]\non = \"b\"\nwait-ssh = true\n");
+    let error = error.expect_err("no guests");
+    assert!(error.contains(":3:6: ") && error.contains("none but the test's own box"), "{error}");
+}
+
+#[test]
 fn a_variable_is_there_only_after_it_was_saved() {
     let text = "description = \"x\"\n[[step]]\nssh = \"echo {{a}}\"\n\
         [[step]]\nssh = \"a\"\nsave = \"a\"\n";

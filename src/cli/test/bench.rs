@@ -11,10 +11,11 @@ use super::super::CommandError;
 use super::super::context::Context;
 use super::boots::Boot;
 use super::flashed;
-use crate::appliance::{Firmware, Plan, Protocol};
+use crate::appliance::{self, Change, Firmware, Plan, Protocol};
 use crate::image::BuiltImage;
 use crate::interrupt;
-use crate::lock::Lock;
+use crate::lock::{Group, Lock};
+use crate::pipeline::Build;
 use crate::tools::Tools;
 use crate::ui::Phases;
 use crate::vm::{Event, Report, Session, Setup, TestFailure, TestSpec};
@@ -51,15 +52,7 @@ struct Ended {
 impl Bench<'_> {
     /// Runs tests that share a machine; what comes after one that failed has a new one. Gives back how many failed.
     pub(super) fn boot(&self, boot: &Boot<'_>) -> Result<usize, CommandError> {
-        let (mut rest, mut failed, mut crashes) = (&boot.tests[..], 0, 0);
-        while !rest.is_empty() {
-            let ended = self.machine(rest, boot.firmware, crashes + 1 < TRIES)?;
-            // A crash of QEMU's ends no test: it is tried again.
-            crashes = if ended.judged == 0 { crashes + 1 } else { 0 };
-            failed += ended.failed;
-            rest = &rest[ended.judged..];
-        }
-        Ok(failed)
+        all_of(&boot.tests, |rest, patient| self.machine(rest, boot.firmware, patient))
     }
 
     /// Runs tests on one machine, until one fails.
@@ -74,30 +67,64 @@ impl Bench<'_> {
         let key = work.join("owner.key");
         let flashed = first.flash.map(|to| flashed::flash(self.image, first, to, &work, &key));
         let flashed = flashed.transpose()?;
-        let setup = Setup {
-            image: &self.image.dir,
-            disks: &flashed.clone().unwrap_or_else(|| self.image.disks()),
-            tools: self.tools,
-            target: &self.plan.target,
-            domain: &self.plan.domain,
-            admin: &self.plan.admin.name,
-            ssh_port: self
-                .plan
-                .ssh_port()
-                .ok_or("the appliance has no overlay 'ssh', which tests log in by")?,
-            ports: &tcp_ports(self.plan),
-            firmware,
-            program: self.program,
-            key: &key,
-            images: &self.variants(first)?,
-            work: &work,
-        };
-        let ended = self.session(tests, &setup, patient)?;
+        let disks = flashed.clone().unwrap_or_else(|| self.image.disks());
+        let own = Whole::of(self.plan.clone(), self.image.dir.clone(), disks, work)?;
+        let others = first.guests.iter().map(|(name, change)| {
+            let other = self.guest(change, own.work.join(name))?;
+            Ok((name, other))
+        });
+        let others = others.collect::<Result<Vec<_>, CommandError>>()?;
+        let none = BTreeMap::new();
+        let setup = |whole, images, others| self.setup(whole, firmware, &key, images, others);
+        let others: Vec<_> = others
+            .iter()
+            .map(|(name, other)| ((*name).clone(), setup(other, &none, &[])))
+            .collect();
+        let variants = self.variants(first)?;
+        let ended = self.session(tests, &setup(&own, &variants, &others), patient)?;
         if ended.failed == 0 && ended.judged == tests.len() {
             // After a failure they stay, for a look at them.
             flashed.iter().flatten().try_for_each(fs::remove_file)?;
         }
         Ok(ended)
+    }
+
+    fn setup<'b>(
+        &'b self,
+        whole: &'b Whole,
+        firmware: Firmware,
+        key: &'b Path,
+        images: &'b BTreeMap<String, PathBuf>,
+        others: &'b [(String, Setup<'b>)],
+    ) -> Setup<'b> {
+        Setup {
+            image: &whole.image,
+            disks: &whole.disks,
+            tools: self.tools,
+            target: &whole.plan.target,
+            domain: &whole.plan.domain,
+            admin: &whole.plan.admin.name,
+            ssh_port: whole.ssh_port,
+            ports: &whole.ports,
+            firmware,
+            program: self.program,
+            key,
+            images,
+            others,
+            work: &whole.work,
+        }
+    }
+
+    /// Another box: the image of an appliance that differs, built if need be.
+    fn guest(&self, change: &Change, work: PathBuf) -> Result<Whole, CommandError> {
+        let plan = appliance::load_changed(&self.context.appliance, change)?;
+        let images = self.work.join("guests");
+        let image = self.context.build(&plan, self.lock, |build| {
+            let build = Build { images: &images, ..*build };
+            build.run(&|| self.context.fetch(&build, &[Group::Image, Group::Build]))
+        })?;
+        let disks = image.disks();
+        Whole::of(plan, image.dir, disks, work)
     }
 
     /// The images that a test updates to.
@@ -171,6 +198,46 @@ impl Bench<'_> {
     }
 }
 
+/// Runs all tests, with a new `machine` for those that are left whenever one has failed. Gives back how many failed.
+fn all_of<T>(
+    tests: &[T],
+    mut machine: impl FnMut(&[T], bool) -> Result<Ended, CommandError>,
+) -> Result<usize, CommandError> {
+    let (mut rest, mut failed, mut crashes) = (tests, 0, 0);
+    while !rest.is_empty() {
+        let ended = machine(rest, crashes + 1 < TRIES)?;
+        // A crash of QEMU's ends no test: it is tried again.
+        crashes = if ended.judged == 0 { crashes + 1 } else { 0 };
+        failed += ended.failed;
+        rest = &rest[ended.judged..];
+    }
+    Ok(failed)
+}
+
+/// A box that is tested.
+struct Whole {
+    plan: Plan,
+    /// The image's folder.
+    image: PathBuf,
+    disks: Vec<PathBuf>,
+    ssh_port: u16,
+    ports: Vec<u16>,
+    work: PathBuf,
+}
+
+impl Whole {
+    fn of(
+        plan: Plan,
+        image: PathBuf,
+        disks: Vec<PathBuf>,
+        work: PathBuf,
+    ) -> Result<Self, CommandError> {
+        let none = "the appliance has no overlay 'ssh', which tests log in by";
+        let (ssh_port, ports) = (plan.ssh_port().ok_or(none)?, tcp_ports(&plan));
+        Ok(Self { plan, image, disks, ssh_port, ports, work })
+    }
+}
+
 fn named(test: &TestSpec, firmware: Firmware) -> String {
     format!("{}-{}", test.name, firmware.name())
 }
@@ -195,4 +262,37 @@ fn passed(name: &str, report: &Report) -> String {
         time("ssh", report.ssh),
         time("first message", report.message),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_failure_the_rest_has_a_new_machine() {
+        let mut starts = Vec::new();
+        let failed = all_of(&["smoke", "bad", "turn", "worse"], |rest, patient| {
+            assert!(patient);
+            starts.push(rest[0]);
+            let bad = rest.iter().position(|name| matches!(*name, "bad" | "worse"));
+            let judged = bad.map_or(rest.len(), |index| index + 1);
+            Ok(Ended { judged, failed: usize::from(bad.is_some()) })
+        });
+        assert_eq!((failed.expect("runs"), starts), (2, vec!["smoke", "turn"]));
+    }
+
+    #[test]
+    fn a_crash_of_qemu_is_no_failure_but_not_for_ever() {
+        let mut tries = Vec::new();
+        let failed = all_of(&["smoke", "turn"], |rest, patient| {
+            tries.push((rest[0], patient));
+            Ok(match (rest[0], patient) {
+                ("smoke", _) => Ended { judged: 1, failed: 0 },
+                (_, true) => Ended::default(),
+                (_, false) => Ended { judged: 1, failed: 1 },
+            })
+        });
+        assert_eq!(failed.expect("runs"), 1);
+        assert_eq!(tries[1..], [("turn", true), ("turn", true), ("turn", false)]);
+    }
 }

@@ -51,27 +51,27 @@ impl Run<'_> {
     /// From here on all writes and flushes of the machine, which must be off, are recorded.
     pub(in crate::vm) fn record_writes(&mut self) -> Result<(), Stop> {
         self.must_be_off()?;
-        let count = self.make.drives.count();
+        let count = self.guest.make.drives.count();
         let [live, sockets] = [LIVE, SOCKET].map(|name| names(name, count));
         for copies in [&live, &names(BEFORE, count)] {
-            self.make.drives.copy(&self.make, copies)?;
+            self.guest.make.drives.copy(&self.guest.make, copies)?;
         }
         let paths = |names: &[String]| self.paths(names);
         let recorder =
-            Recorder::start(&paths(&live), &paths(&sockets), &self.make.work.join(WRITES));
-        self.recorder = Some(recorder.map_err(failed("recording the disks"))?);
-        self.make.drives.change_media(Medium::Recorded, sockets);
+            Recorder::start(&paths(&live), &paths(&sockets), &self.guest.make.work.join(WRITES));
+        self.guest.recorder = Some(recorder.map_err(failed("recording the disks"))?);
+        self.guest.make.drives.change_media(Medium::Recorded, sockets);
         Ok(())
     }
 
     /// Ends the recording, and starts what power cuts in it leave.
     pub(in crate::vm) fn replay_power_cuts(&mut self, step: &ReplayPowerCuts) -> Result<(), Stop> {
         self.must_be_off()?;
-        let Some(recorder) = self.recorder.take() else {
+        let Some(recorder) = self.guest.recorder.take() else {
             return Err(Mismatch::new("a recording", "none: record-writes comes first").into());
         };
         let log = recorder.end();
-        let count = self.make.drives.count();
+        let count = self.guest.make.drives.count();
         for path in self.paths(&names(LIVE, count)) {
             fs::remove_file(path).map_err(failed("removing the recorded disks"))?;
         }
@@ -87,7 +87,7 @@ impl Run<'_> {
 
     /// Looks at all cuts. One that leaves what must not be is the step's end.
     fn find_cuts(&self, step: &ReplayPowerCuts, log: &Log) -> Result<Found, Stop> {
-        let before = self.paths(&names(BEFORE, self.make.drives.count()));
+        let before = self.paths(&names(BEFORE, self.guest.make.drives.count()));
         let wanted = Wanted { random: step.random, seed: step.seed, boots: step.boots };
         let found = cuts::find(log, &before, &self.places()?, &self.candidates(), wanted)
             .map_err(failed("going through the recording"))?;
@@ -113,7 +113,7 @@ impl Run<'_> {
         found: &Found,
     ) -> Result<Vec<String>, Stop> {
         let candidates = self.candidates();
-        let disks = names(BEFORE, self.make.drives.count());
+        let disks = names(BEFORE, self.guest.make.drives.count());
         let before = self.paths(&disks);
         let open = |path: &PathBuf| File::options().read(true).write(true).open(path);
         let opened = before.iter().map(open).collect::<io::Result<Vec<_>>>();
@@ -123,7 +123,7 @@ impl Run<'_> {
             done: 0,
             waiting: Waiting::none(before.len()),
         };
-        self.make.drives.change_media(Medium::Replayed, disks);
+        self.guest.make.drives.change_media(Medium::Replayed, disks);
         let mut chosen: BTreeMap<&State, String> = BTreeMap::new();
         let mut ended = BTreeMap::<String, usize>::new();
         for cut in &found.cuts {
@@ -157,22 +157,22 @@ impl Run<'_> {
 
     /// The image that is tested, and the test's other ones.
     fn candidates(&self) -> Vec<Candidate> {
-        let others = self.setup.images.values().map(PathBuf::as_path);
+        let others = self.guest.setup.images.values().map(PathBuf::as_path);
         let candidate = |dir: &Path| Candidate { id: id_of(dir), root: dir.join("root.img") };
-        std::iter::once(self.setup.image).chain(others).map(candidate).collect()
+        std::iter::once(self.guest.setup.image).chain(others).map(candidate).collect()
     }
 
     /// The images that are to be started, one after the other.
     fn course(&self, step: &ReplayPowerCuts) -> Result<Vec<String>, Stop> {
         let id = |name: &String| {
-            let dir = self.setup.images.get(name).map(|dir| id_of(dir));
+            let dir = self.guest.setup.images.get(name).map(|dir| id_of(dir));
             dir.ok_or_else(|| Mismatch::new("the name of one of the test's images", name).into())
         };
         step.course.iter().map(id).collect()
     }
 
     fn places(&self) -> Result<Places, Stop> {
-        let target = self.setup.target;
+        let target = self.guest.setup.target;
         let layout = Layout::new("", target.slot_size, target.disks)
             .map_err(|error| failed("placing the slots")(io::Error::other(error)))?;
         let slots = [Part::RootA, Part::RootB].map(|part| layout.span(part));
@@ -180,7 +180,7 @@ impl Run<'_> {
     }
 
     fn paths(&self, names: &[String]) -> Vec<PathBuf> {
-        names.iter().map(|name| self.make.work.join(name)).collect()
+        names.iter().map(|name| self.guest.make.work.join(name)).collect()
     }
 
     fn say(&self, what: String) {
@@ -197,14 +197,14 @@ impl Run<'_> {
             let result = start(self);
             if result.is_ok() {
                 // Its last words must not count for the next start.
-                self.machine = None;
+                self.guest.machine = None;
                 self.look_at_console()?;
                 return result;
             }
             match result {
                 Err(Stop::Failure(TestFailure::Crashed { .. })) if crashes + 1 < CRASHES => {
                     crashes += 1;
-                    self.machine = None;
+                    self.guest.machine = None;
                     self.look_at_console()?;
                     self.say("QEMU crashed; this cut is started anew".to_owned());
                 }
@@ -218,10 +218,10 @@ impl Run<'_> {
         self.power_on()?;
         self.within(START_LIMIT, |run| {
             run.until("a start that comes to systemd", INTERVAL / 4, |run| {
-                let line = run.console.line("Command line:");
-                match line.and_then(choice).filter(|_| run.console.says("systemd[1]:")) {
+                let line = run.guest.console.line("Command line:");
+                match line.and_then(choice).filter(|_| run.guest.console.says("systemd[1]:")) {
                     Some(choice) => Ok(Look::Here(choice)),
-                    None => Ok(Look::NotYet(run.console.tail(3).join("; "))),
+                    None => Ok(Look::NotYet(run.guest.console.tail(3).join("; "))),
                 }
             })
         })
@@ -266,11 +266,11 @@ impl Run<'_> {
     /// The message that only one image's data have is there with that image, once it was acknowledged, and with no other.
     fn data_fit(&mut self, step: &ReplayPowerCuts, at: usize, id: &str) -> Result<(), Stop> {
         let mine = &step.only_with;
-        let own = self.setup.images.get(&mine.image).is_some_and(|dir| id_of(dir) == id);
+        let own = self.guest.setup.images.get(&mine.image).is_some_and(|dir| id_of(dir) == id);
         let text = self.fill(&mine.body)?;
         let there = self.texts(&self.fill(&step.read.by)?, &self.fill(&step.read.room)?)?;
         let there = there.contains_key(&text);
-        let sent = self.sessions.recorded.get(&text).is_some_and(|count| *count <= at);
+        let sent = self.guest.sessions.recorded.get(&text).is_some_and(|count| *count <= at);
         let wrong = |what: &str, got: &str| {
             Err(Mismatch::new(format!("{what} in image {id}: {text:?}"), got).into())
         };
