@@ -228,6 +228,82 @@ class Looking(unittest.TestCase):
         self.assertEqual(look.next_look(state.State(result="waits"), None, NOW), 0)
 
 
+class Whole(unittest.TestCase):
+    """A look from its start to its end, with a made-up certbot and resolver."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.home = Path(folder.name)
+        mark = self.home / "synchronized"
+        mark.touch()
+        self.settings, self.found = wanted(), {"a.example": HERE, "b.example": MISSING}
+        self.asked, self.fails, self.trouble, self.now = [], None, "", time.time()
+        for patch in (mock.patch.object(look, "SYNCHRONISED", mark), mock.patch.object(look.settings, "read", lambda: self.settings),
+                      mock.patch.object(look.names, "look", lambda name, _: self.found[name]),
+                      mock.patch.object(look, "unreachable", lambda _: self.trouble), mock.patch.object(certbot, "ask", self.ask),
+                      mock.patch.object(certbot, "CERTIFICATE", self.home / "c.pem"), mock.patch("builtins.print"),
+                      mock.patch("time.time", lambda: self.now),
+                      mock.patch.object(look.state, "load", lambda: self.load(self.home / "state.json")),
+                      mock.patch.object(look.state, "save", lambda memory: self.save(memory, self.home / "state.json"))):
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    load, save = staticmethod(state.load), staticmethod(state.save)
+
+    def ask(self, _, names_, now):
+        self.asked.append(names_)
+        # What is known if the power goes now: a failure.
+        self.assertEqual(len([one for one in self.memory().failed if one == now]), 1)
+        if self.fails:
+            raise self.fails
+        pem(self.home, "c.pem", names_=",".join(f"DNS:{name}" for name in names_), days="90")
+
+    def memory(self):
+        return self.load(self.home / "state.json")
+
+    def after(self, seconds):
+        self.now += seconds
+        self.asked.clear()
+        self.assertEqual(look.main(), 0)
+        return self.asked
+
+    def test_a_box_s_life(self):
+        self.settings = wanted(agreed=False)
+        self.assertEqual(self.after(0), [])
+        self.settings, self.trouble = wanted(), "no network"
+        self.assertEqual(self.after(900), [])
+        self.assertEqual((self.memory().result, self.memory().failed), ("network", []))
+        self.trouble, self.fails = "", certbot.Failure("x")
+        self.assertEqual(self.after(900), [("a.example",)])
+        self.fails = None
+        self.assertEqual(self.after(600), [])
+        self.assertEqual(self.after(600), [("a.example",)])
+        self.assertEqual(self.memory().lacking, {"b.example": MISSING.why})
+        self.assertEqual(self.after(900), [])
+        self.found["b.example"] = HERE
+        self.assertEqual(self.after(900), [("a.example", "b.example")])
+        self.assertEqual((self.memory().result, self.memory().lacking), ("good", {}))
+        # Nothing is looked at now for eleven hours, whatever becomes of the names.
+        self.found["b.example"] = MISSING
+        self.assertEqual(self.after(10 * HOUR), [])
+        self.assertEqual(self.memory().lacking, {})
+        self.found["b.example"] = HERE
+        for _ in range(59):
+            self.assertEqual(self.after(DAY), [])
+        self.assertEqual(self.after(DAY), [("a.example", "b.example")])
+
+    def test_a_name_that_was_refused_costs_the_others_a_quarter_of_an_hour(self):
+        self.found["b.example"] = HERE
+        self.fails = certbot.Failure("b.example: no", {"b.example": "no"})
+        self.assertEqual(self.after(0), [("a.example", "b.example")])
+        self.fails = None
+        self.assertEqual(self.after(900), [("a.example",)])
+        self.assertEqual(self.memory().lacking, {"b.example": "no"})
+        self.assertEqual(self.after(900), [])
+        self.assertEqual(self.after(HOUR), [("a.example", "b.example")])
+
+
 class Settings(unittest.TestCase):
     IMAGE = {"names": ["a.example", "chat.a.example", "a.example"], "more": ["b.example"], "without": ["chat.a.example"],
              "terms-agreed": False, "email": "", "server": "letsencrypt", "challenge": "http"}

@@ -56,6 +56,7 @@ def look(wanted: Settings, memory: State, current: certificate.Certificate | Non
     result, says = idle(wanted, current, now)
     if result:
         memory.result, memory.says, memory.lacking = result, says, {}
+        memory.since = 0 if result in ("terms", "own") else memory.since
         return
     memory.since = memory.since or now
     found = {name: where(wanted, name) for name in wanted.names}
