@@ -27,6 +27,29 @@ fn the_repository_s_own_appliance_loads() {
 }
 
 #[test]
+fn another_box_is_the_same_appliance_with_changes() {
+    let appliance = Path::new(env!("CARGO_MANIFEST_DIR")).join("appliance.toml");
+    let changed = |text: &str| load_changed(&appliance, &toml::from_str(text).unwrap());
+    let text = "domain = \"other.example\"\noverlays = [\"federation-port\"]\n\
+        [options.synapse]\nurl-previews = true\n";
+    let (own, other) = (own(), changed(text).unwrap());
+    assert_eq!((other.name.as_str(), other.domain.as_str()), ("other.example", "other.example"));
+    let ports: Vec<_> = other.open_ports().difference(&own.open_ports()).cloned().collect();
+    assert_eq!(ports, ["8448/tcp"]);
+    let synapse = other.overlays.iter().find(|overlay| overlay.name == "synapse").unwrap();
+    assert_eq!(synapse.options["url-previews"], Value::Bool(true));
+    assert_eq!(synapse.options["max-upload"], Value::Int(50 << 20));
+    for (text, words) in [
+        ("domain = \"Other\"", "\"Other\" is not a domain name"),
+        ("domain = \"b.example\"\noverlays = [\"federation\"]", "unknown overlay \"federation\""),
+        ("domain = \"b.example\"\n[options.synapse]\nurl-preview = true", "\"url-previews\"?"),
+    ] {
+        let error = changed(text).unwrap_err().to_string();
+        assert!(error.contains("appliance.changed.toml:") && error.contains(words), "{error}");
+    }
+}
+
+#[test]
 fn what_cannot_be_read_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let appliance = dir.path().join("appliance.toml");

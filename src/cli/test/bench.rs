@@ -70,7 +70,10 @@ impl Bench<'_> {
         let disks = flashed.clone().unwrap_or_else(|| self.image.disks());
         let own = Whole::of(self.plan.clone(), self.image.dir.clone(), disks, work)?;
         let others = first.guests.iter().map(|(name, change)| {
-            let other = self.guest(change, own.work.join(name))?;
+            let wrong = |error| {
+                format!("the box '{name}' of the test {}, which is the appliance with changes:\n{error}", first.name)
+            };
+            let other = self.guest(change, own.work.join(name)).map_err(wrong)?;
             Ok((name, other))
         });
         let others = others.collect::<Result<Vec<_>, CommandError>>()?;
