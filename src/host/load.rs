@@ -18,8 +18,8 @@ use crate::appliance::walk::Table;
 
 /// The file's own keys.
 const KEYS: [&str; 11] = [
-    "hostname", "timezone", "network", "admin", "alerts", "mail", "acme", "calls", "backup", "update",
-    "secrets",
+    "hostname", "timezone", "network", "admin", "alerts", "mail", "acme", "calls", "backup",
+    "update", "secrets",
 ];
 /// The keys of all values that messages may quote; others may be secrets in the wrong place.
 const PUBLIC: &str = "

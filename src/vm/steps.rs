@@ -91,7 +91,7 @@ impl Run<'_> {
 
     fn ssh(&mut self, step: &Ssh) -> Result<(), Stop> {
         let stdin = step.stdin.as_deref().map(|file| match file.strip_prefix(TOOLS) {
-            Some(tool) => self.setup.tools.path(tool),
+            Some(tool) => self.guest.setup.tools.path(tool),
             None => self.spec.dir.join(file),
         });
         self.ended(step, |run, command| run.command_with(command, stdin.as_deref(), None))
