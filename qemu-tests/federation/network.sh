@@ -14,7 +14,8 @@ chmod 644 /run/systemd/network/10-federation.network
 networkctl reload
 cat /etc/hosts - >/run/federation-hosts <<END
 203.0.114.1 $2 matrix.$2
-203.0.114.2 other.example matrix.other.example
+203.0.114.2 other.example matrix.other.example page.example
+fd00::1 inner.example
 END
 chmod 644 /run/federation-hosts
 mount --bind /run/federation-hosts /etc/hosts
