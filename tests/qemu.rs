@@ -13,6 +13,11 @@ use project::{Copy, Project, chatimg, store_dir, text};
 const SHARED: &[&str] = &[
     "smoke",
     "firewall",
+    "people",
+    "turn",
+    "acme",
+    "web-client",
+    "hardening",
 ];
 
 /// One process for all, so that one machine runs at a time.
