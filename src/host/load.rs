@@ -17,15 +17,9 @@ use crate::appliance::keys::public_key;
 use crate::appliance::walk::Table;
 
 /// The file's own keys.
-<<<<<<< HEAD
 const KEYS: [&str; 11] = [
     "hostname", "timezone", "network", "admin", "alerts", "mail", "acme", "calls", "backup",
     "update", "secrets",
-=======
-const KEYS: [&str; 10] = [
-    "hostname", "timezone", "network", "admin", "alerts", "mail", "acme", "backup", "update",
-    "secrets",
->>>>>>> bc964a4 (rustfmt)
 ];
 /// The keys of all values that messages may quote; others may be secrets in the wrong place.
 const PUBLIC: &str = "
