@@ -12,36 +12,42 @@ from chatimg_tls import places
 
 SUMMARY = "give a certificate of yours, remove it, or ask the authority for one now"
 NOW = Path("/run/chatimg/certificate-now")
+# What the authority gave last, as the user certs keeps it.
+ASKED = Path("/var/lib/chatimg-acme/certificate.pem")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("set", help="take a key and its certificate (PEM) from standard input; it comes before any other")
     verbs.add_parser("remove", help="remove that; the authority's, or the box's own, is used again")
-    verbs.add_parser("now", help="ask the authority now, whatever it refused before")
+    ask = verbs.add_parser("now", help="ask the authority now, whatever it refused before")
+    ask.add_argument("--new", action="store_true", help="also if there is a good one: others have seen its key, say")
 
 
 def run(args: argparse.Namespace) -> int:
-    return {"set": put, "remove": remove, "now": now}[args.verb]()
+    return {"set": put, "remove": remove, "now": now}[args.verb](args)
 
 
-def put() -> int:
+def put(_args: argparse.Namespace) -> int:
     if sys.stdin.isatty():
         print("paste the key and its certificate, then Ctrl-D", file=sys.stderr)
     os.execv(places.LIB / "set-certificate", ["set-certificate"])
 
 
-def remove() -> int:
+def remove(_args: argparse.Namespace) -> int:
     if not places.remove_given():
         raise Trouble("there is no certificate of yours")
     print(f"used now: {places.chosen()}")
     return 0
 
 
-def now() -> int:
+def now(args: argparse.Namespace) -> int:
     section = places.LIB / "status/81-authority.py"
     if not section.exists():
         raise Trouble("this image asks no authority: it lacks the overlay acme")
+    if args.new:
+        # Services keep theirs until there is another.
+        ASKED.unlink(missing_ok=True)
     NOW.parent.mkdir(exist_ok=True)
     NOW.touch()
     # A look that is going on has begun without this word.
