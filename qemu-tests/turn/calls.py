@@ -107,7 +107,7 @@ def teardown():
 
 
 def credentials():
-    """What the homeserver gives a user for a call; `alice` is one. Nobody gets them without having logged in."""
+    """What the homeserver gives a user for a call; `turn-alice` is one. Nobody gets them without having logged in."""
     domain, password = sys.argv[2:4]
     base = f"https://{domain}/_matrix/client/v3"
     plain = ssl.create_default_context()
@@ -126,7 +126,7 @@ def credentials():
         raise SystemExit("anybody gets credentials")
     except urllib.error.HTTPError as error:
         assert error.code == 401, error
-    user = {"type": "m.id.user", "user": "alice"}
+    user = {"type": "m.id.user", "user": "turn-alice"}
     token = ask("/login", {"type": "m.login.password", "identifier": user, "password": password})["access_token"]
     given = ask("/voip/turnServer", token=token)
     KEPT.touch(0o600)
@@ -174,9 +174,9 @@ def strangers():
     user, password = client.credentials("0" * 64, "mallory")
     refused(401, caller(user=(user, password)).allocate)
     secret = Path("/var/lib/chatimg/turn/secret").read_text().strip()
-    refused(401, caller(user=client.credentials(secret, "alice", -60)).allocate)
+    refused(401, caller(user=client.credentials(secret, "turn-alice", -60)).allocate)
     refused(401, caller("tls", user=("", "")).allocate)
-    with caller(user=client.credentials(secret, "alice")) as one:
+    with caller(user=client.credentials(secret, "turn-alice")) as one:
         one.allocate()
     print("refused")
 
@@ -351,7 +351,7 @@ def silent():
     said = run("journalctl -b -u coturn -u coturn-addresses -o cat")
     kept = json.loads(KEPT.read_text())
     secret = Path("/var/lib/chatimg/turn/secret").read_text().strip()
-    for what in (secret, kept["password"], kept["username"], "alice", "greedy", CALLER):
+    for what in (secret, kept["password"], kept["username"], "turn-alice", "greedy", CALLER):
         assert what not in said, what
     print("silent")
 

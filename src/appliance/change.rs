@@ -1,4 +1,4 @@
-//! How an appliance differs from another one: a test's second box is the project's own, but for this.
+//! How an appliance differs from another one: a test's box is the project's own, but for this.
 
 use serde::Deserialize;
 use toml::{Table, Value};
@@ -8,7 +8,9 @@ use toml::{Table, Value};
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Change {
     /// The server's name.
-    pub domain: String,
+    pub domain: Option<String>,
+    /// The target's name, in the place of the whole `[target]`.
+    pub target: Option<String>,
     /// More overlays.
     #[serde(default)]
     pub overlays: Vec<String>,
@@ -21,7 +23,13 @@ impl Change {
     /// The text of the changed `appliance.toml`; one that is no TOML stays as it is.
     pub(super) fn apply(&self, text: &str) -> String {
         let Ok(mut whole) = text.parse::<Table>() else { return text.to_owned() };
-        whole.insert("domain".to_owned(), Value::String(self.domain.clone()));
+        if let Some(domain) = &self.domain {
+            whole.insert("domain".to_owned(), Value::String(domain.clone()));
+        }
+        if let Some(name) = &self.target {
+            let target = Table::from_iter([("name".to_owned(), Value::String(name.clone()))]);
+            whole.insert("target".to_owned(), Value::Table(target));
+        }
         let overlays = whole.entry("overlays").or_insert_with(|| Value::Array(Vec::new()));
         if let Value::Array(overlays) = overlays {
             overlays.extend(self.overlays.iter().cloned().map(Value::String));
@@ -59,6 +67,11 @@ mod tests {
                 .parse()
                 .expect("TOML");
         assert_eq!(changed, wanted);
+        let target: Change = toml::from_str("target = \"small\"\n").expect("a change");
+        let text = "domain = \"a.example\"\n[target]\nname = \"box\"\nraid = \"mirror\"\n";
+        let small: Table = target.apply(text).parse().expect("TOML");
+        assert_eq!(small["target"], Value::Table("name = \"small\"".parse().expect("TOML")));
+        assert_eq!(small["domain"], Value::String("a.example".to_owned()));
         let changed: Table = change.apply("stack = \"matrix\"\n").parse().expect("TOML");
         assert_eq!(changed["overlays"], Value::Array(vec!["b".into()]));
         assert!(toml::from_str::<Change>("domain = \"a\"\nname = \"b\"\n").is_err());

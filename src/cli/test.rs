@@ -71,7 +71,7 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let _lock = only_one(&work)?;
     let disks = plan.target.disks;
     let of_target = |test: &&TestSpec| {
-        let other = test.raid.filter(|raid| *raid != disks);
+        let other = test.raid.filter(|raid| *raid != disks && test.appliance.is_none());
         if let Some(raid) = other {
             let (wanted, is) = (raid.raid(), disks.raid());
             context.ui.say(format!(

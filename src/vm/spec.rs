@@ -36,6 +36,8 @@ pub struct TestSpec {
     pub host: Option<PathBuf>,
     /// Images to update to, by name: each is the image with the files of a folder in the place of its own.
     pub images: BTreeMap<String, PathBuf>,
+    /// What is otherwise than in the appliance: the test has an image of its own.
+    pub appliance: Option<Change>,
     /// Other boxes that stand beside the test's own: how the appliance of each differs, by name.
     pub guests: BTreeMap<String, Change>,
     /// What the machine's disks hang on.

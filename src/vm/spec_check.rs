@@ -6,11 +6,12 @@ use toml::de::{DeTable, DeValue};
 use super::text::{self, GIVEN};
 use crate::diagnostic::Fault;
 
-const TOP: [&str; 13] = [
+const TOP: [&str; 14] = [
     "description",
     "firmware",
     "raid",
     "boot",
+    "appliance",
     "flash",
     "host",
     "images",
@@ -68,7 +69,9 @@ const ACTIONS: [(&str, &[&str]); 26] = [
 ];
 
 /// What a test that shares its boot cannot say: nobody else's machine is of that kind.
-const OF_ITS_OWN: [&str; 4] = ["flash", "host", "images", "guests"];
+const OF_ITS_OWN: [&str; 5] = ["appliance", "flash", "host", "images", "guests"];
+/// What a test of a changed appliance cannot say: these are about the image that is there.
+const OF_THE_IMAGE: [&str; 3] = ["flash", "host", "images"];
 /// What it cannot do: the machine would be another one afterwards, or none.
 const ENDS_A_BOOT: [&str; 10] = [
     "reboot",
@@ -107,6 +110,9 @@ pub(super) fn check(text: &str) -> Result<(), Fault> {
     if shares {
         check_shared(top, &OF_ITS_OWN)?;
     }
+    if top.get("appliance").is_some() {
+        check_unchanged(top)?;
+    }
     let mut variables: Vec<&str> = GIVEN.into();
     if let Some(DeValue::Table(images)) = top.get("images").map(Spanned::get_ref) {
         for name in images.keys() {
@@ -130,6 +136,18 @@ pub(super) fn check(text: &str) -> Result<(), Fault> {
         saved(table, &mut variables)?;
     }
     Ok(())
+}
+
+/// A changed appliance starts from its own image.
+fn check_unchanged(top: &Table<'_>) -> Result<(), Fault> {
+    let keys = top.keys().filter(|key| OF_THE_IMAGE.contains(&&**key.get_ref()));
+    match keys.min_by_key(|key| key.span().start) {
+        Some(key) => {
+            let message = format!("'{}' does not go with 'appliance'", key.get_ref());
+            Err(Fault::new(key.span(), message).hint("remove one of the two"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// One action, and only keys that belong to it.
@@ -193,6 +211,13 @@ fn guests<'a>(top: &'a Table<'_>) -> Result<Vec<&'a str>, Fault> {
     if let Some(third) = keys.get(1) {
         let message = "a test has two boxes at most: its own and one other";
         return Err(Fault::new(third.span(), message).hint("a cable has two ends"));
+    }
+    for (key, guest) in guests.iter() {
+        if guest.get_ref().get("domain").is_none() {
+            let message = format!("the guest '{}' has no 'domain'", key.get_ref());
+            let hint = "write domain = \"other.example\": two boxes cannot have one name";
+            return Err(Fault::new(key.span(), message).hint(hint));
+        }
     }
     Ok(keys.into_iter().map(|key| &**key.get_ref()).collect())
 }

@@ -28,6 +28,7 @@ struct File {
     raid: Option<RaidName>,
     #[serde(default)]
     boot: Boot,
+    appliance: Option<Change>,
     flash: Option<FlashTo>,
     host: Option<PathBuf>,
     #[serde(default)]
@@ -179,6 +180,7 @@ pub(super) fn read(path: &Path, text: &str) -> Result<TestSpec, Fault> {
             .or((file.host.is_some() || !file.images.is_empty()).then_some(FlashTo::Files)),
         host: file.host,
         images: file.images,
+        appliance: file.appliance,
         guests: file.guests,
         controller: file.controller,
         disks: file.disks.iter().map(|size| size.0).collect(),

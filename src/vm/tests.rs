@@ -181,6 +181,25 @@ fn tests_that_share_a_boot_leave_the_machine_as_it_is() {
 }
 
 #[test]
+fn a_test_may_be_of_another_appliance() {
+    let steps = "[[step]]\nwait-ssh = true\n";
+    let text =
+        |rest: &str| format!("description = \"x\"\nappliance.target = \"small\"\n{rest}{steps}");
+    let test = read(&text("")).expect("right");
+    assert_eq!(test.appliance.expect("a change").target.as_deref(), Some("small"));
+    for (rest, place, words) in [
+        ("flash = \"files\"\n", "3:1", "'flash' does not go with 'appliance'"),
+        ("boot = \"shared\"\n", "2:1", "appliance"),
+        ("appliance.targt = \"x\"\n", "3:11", "targt"),
+    ] {
+        let error = read(&text(rest)).expect_err(rest);
+        let line = error.lines().next().unwrap_or_default();
+        assert!(line.starts_with(&format!("qemu-tests/t.toml:{place}: ")), "{error}");
+        assert!(line.contains(words), "{error}");
+    }
+}
+
+#[test]
 fn a_test_may_have_another_box() {
     let text = |rest: &str| {
         format!(
@@ -190,7 +209,7 @@ fn a_test_may_have_another_box() {
     let steps = "[[step]]\non = \"other\"\nwait-ssh = true\n[[step]]\nwait-ssh = true\n\
         [[step]]\non = \"other\"\nhttp = \"https://x/\"\nas = \"otto\"\n";
     let test = read(&text(steps)).expect("right");
-    assert_eq!(test.guests["other"].domain, "other.example");
+    assert_eq!(test.guests["other"].domain.as_deref(), Some("other.example"));
     let on: Vec<_> = test.steps.iter().map(|step| step.on.as_deref()).collect();
     assert_eq!(on, [Some("other"), None, Some("other")]);
     let Action::Http(http) = &test.steps[2].action else { panic!("{:?}", test.steps[2]) };
@@ -214,7 +233,7 @@ fn a_test_may_have_another_box() {
     let step = "[[step]]\nwait-ssh = true\n";
     for (guests, place, words) in [
         ("[guests.Other]\ndomain = \"b\"\n", "2:9", "cannot be a guest's name"),
-        ("[guests.other]\n", "2:1", "missing field `domain`"),
+        ("[guests.other]\n", "2:9", "has no 'domain'"),
         ("[guests.other]\ndomain = \"b\"\nname = \"c\"\n", "4:1", "name"),
         ("boot = \"shared\"\n[guests.other]\ndomain = \"b\"\n", "3:2", "cannot have 'guests'"),
     ] {

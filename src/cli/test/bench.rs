@@ -68,7 +68,15 @@ impl Bench<'_> {
         let flashed = first.flash.map(|to| flashed::flash(self.image, first, to, &work, &key));
         let flashed = flashed.transpose()?;
         let disks = flashed.clone().unwrap_or_else(|| self.image.disks());
-        let own = Whole::of(self.plan.clone(), self.image.dir.clone(), disks, work)?;
+        let own = match &first.appliance {
+            None => Whole::of(self.plan.clone(), self.image.dir.clone(), disks, work)?,
+            Some(change) => self.guest(change, work).map_err(|error| {
+                format!(
+                    "the box of the test {}, which is the appliance with changes:\n{error}",
+                    first.name
+                )
+            })?,
+        };
         let others = first.guests.iter().map(|(name, change)| {
             let wrong = |error| {
                 format!("the box '{name}' of the test {}, which is the appliance with changes:\n{error}", first.name)
