@@ -20,6 +20,8 @@ import time
 
 IMAGE = "/usr/lib/chatimg/image.json"
 OUTSIDE, BEYOND = "chatimg-outside", "chatimg-beyond"
+# Seconds that services have to take up new addresses; then what does not answer is wrong.
+SETTLED = 120
 # The box's end of each pair, the other one's, both addresses of each end (for documentation: RFC 5737 and 3849).
 WIRES = {
     OUTSIDE: ("scan0", "wire0", ("192.0.2.1", "192.0.2.2"), ("2001:db8:1::1", "2001:db8:1::2")),
@@ -398,6 +400,16 @@ def compare(scan, version, protocol, wanted):
     return wrong
 
 
+def settle(scan, ports):
+    """Services that listen on the box's addresses one by one see the new ones after a while."""
+    end = time.monotonic() + SETTLED
+    while time.monotonic() < end:
+        found = [scan.ports(version, TCP, sorted(ports))[0] for version in (4, 6)]
+        if all(answers.get(port) == "answers" for answers in found for port in ports):
+            return
+        time.sleep(2)
+
+
 def find_bait(scan, version):
     """The scanner finds what is open, and tells what it is."""
     first, second, third = BAIT[0], BAIT[1], BAIT[2]
@@ -508,6 +520,7 @@ def main():
         with contextlib.closing(wire), changed(UNLIMITED):
             scan = Scan(wire)
             wrong = echo(wire)
+            settle(scan, wanted[TCP])
             for version in (4, 6):
                 for protocol in (TCP, UDP):
                     wrong += compare(scan, version, protocol, wanted[protocol])
