@@ -331,6 +331,24 @@ class Checks(unittest.TestCase):
         self.assertFalse(scrub.alerted("data", "0123"))
 
 
+class Space(unittest.TestCase):
+    def test_it_is_told_before_the_disk_is_full(self):
+        space = program("check-space")
+        told = [(free, space.step(1000, free)) for free in (1000, 151, 150, 51, 50, 0)]
+        self.assertEqual(told, [(1000, 0), (151, 0), (150, 85), (51, 85), (50, 95), (0, 95)])
+        self.assertEqual(space.step(0, 0), 0)
+
+    def test_the_alert_says_how_much_is_left(self):
+        space = program("check-space")
+        full = mock.Mock(f_blocks=1000, f_frsize=1 << 20, f_bavail=40)
+        with mock.patch.object(space.os, "statvfs", return_value=full), mock.patch.object(space.system, "tell") as tell:
+            self.assertEqual(space.main(), 0)
+        (subject, body), words = tell.call_args
+        self.assertIn("95 %", subject)
+        self.assertIn(text.size(40 << 20), body)
+        self.assertEqual((words["key"], words["level"]), ("space/95", "critical"))
+
+
 class Memory(unittest.TestCase):
     def test_counters_are_added_up_over_boots(self):
         state = memory.State()

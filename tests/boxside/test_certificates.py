@@ -197,12 +197,19 @@ class Memory(unittest.TestCase):
 
 
 class Looking(unittest.TestCase):
-    def idle(self, current=None, now=NOW, synchronised=True, up=10.0, **other):
+    def idle(self, current=None, now=NOW, synchronised=True, up=10.0, trial=False, **other):
         with tempfile.TemporaryDirectory() as folder:
             mark = Path(folder, "synchronized")
             if synchronised:
                 mark.touch()
-            with mock.patch.object(look, "SYNCHRONISED", mark), mock.patch("time.clock_gettime", return_value=up):
+            on_trial = Path(folder, "trial")
+            if trial:
+                on_trial.touch()
+            with (
+                mock.patch.object(look, "SYNCHRONISED", mark),
+                mock.patch.object(look, "TRIAL", on_trial),
+                mock.patch("time.clock_gettime", return_value=up),
+            ):
                 return look.idle(wanted(**other), current, now)[0]
 
     def test_when_nothing_is_looked_for(self):
@@ -212,6 +219,10 @@ class Looking(unittest.TestCase):
         self.assertEqual(self.idle(challenge="dns-cloudflare", token="x"), "")
         self.assertEqual(self.idle(own_until=NOW + 15 * DAY), "own")
         self.assertEqual(self.idle(own_until=NOW + 13 * DAY), "")
+
+    def test_an_image_on_trial_asks_nobody_to_come_to_its_closed_ports(self):
+        self.assertEqual(self.idle(trial=True), "trial")
+        self.assertEqual(self.idle(trial=True, agreed=False), "terms")
 
     def test_a_clock_that_is_not_set_is_waited_for(self):
         self.assertEqual(self.idle(synchronised=False), "clock")

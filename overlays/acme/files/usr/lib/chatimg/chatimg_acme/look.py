@@ -17,6 +17,8 @@ from .names import Found
 from .settings import Settings
 from .state import HOUR, State
 
+# While an image is on trial, see chatimg_update/trial.py.
+TRIAL = Path("/run/chatimg/trial")
 SYNCHRONISED = Path("/run/systemd/timesync/synchronized")
 
 
@@ -95,6 +97,9 @@ def idle(wanted: Settings, current: certificate.Certificate | None, now: float) 
     missing = wanted.missing()
     if missing:
         return "terms", missing
+    if TRIAL.exists():
+        # Its ports are closed: the authority would find nobody, and count that.
+        return "trial", "waits until this image has proved itself"
     if wanted.own_until - now > 14 * DAY:
         return "own", "the administrator's own certificate is in use"
     if not clock_is_right(current, now):

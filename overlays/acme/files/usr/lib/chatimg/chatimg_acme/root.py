@@ -90,7 +90,7 @@ def read_as_given(path: Path) -> bytes:
 
 def tell(wanted: settings.Settings, memory: state.State, now: float) -> None:
     """Alerts, when it matters; once a day. Nothing is told by a clock that may be wrong."""
-    if memory.result in ("", "terms", "own", "clock"):
+    if memory.result in ("", "terms", "own", "clock", "trial"):
         return
     told_file = places.DIR / "told.json"
     told = json.loads(system.read(told_file) or "{}")

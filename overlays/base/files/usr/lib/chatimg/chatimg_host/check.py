@@ -53,8 +53,9 @@ SCHEMA = {
 class Problem:
     """Something wrong at a key."""
 
-    def __init__(self, key, message, advice):
-        self.key, self.message, self.advice = key, message, advice
+    def __init__(self, key, message, advice, unknown=False):
+        """unknown: there is no such key, to this image."""
+        self.key, self.message, self.advice, self.unknown = key, message, advice, unknown
 
     def __str__(self):
         return f"{self.key}: {self.message}\n  help: {self.advice}"
@@ -68,8 +69,8 @@ class Check:
         self.problems, self.warnings = [], []
         self.has_password = has_password
 
-    def fail(self, key, message, advice):
-        self.problems.append(Problem(key, message, advice))
+    def fail(self, key, message, advice, unknown=False):
+        self.problems.append(Problem(key, message, advice, unknown))
 
     def settings(self, settings):
         """The settings in their plain form. Where there are problems, what it returns is not to be used."""
@@ -106,7 +107,7 @@ class Check:
         for key, value in table.items():
             name = f"{path}.{key}" if path else key
             if key not in schema:
-                self.fail(name, f'unknown key "{key}"', values.near(key, list(schema)))
+                self.fail(name, f'unknown key "{key}"', values.near(key, list(schema)), unknown=True)
                 continue
             try:
                 plain[key] = self.value(name, key, schema[key], value)
