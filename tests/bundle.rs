@@ -136,6 +136,19 @@ fn nothing_of_the_host_gets_in() {
 }
 
 #[test]
+fn what_an_editor_installed_is_refused() {
+    let project = Project::open();
+    let (tools, _) = project.tools(Group::Build);
+    for path in ["node_modules/dompurify/index.js", "package.json"] {
+        let dir = tempfile::tempdir().expect("folder");
+        let plan = made_up(dir.path(), &[("app.js", "console.log(1);\n"), (path, "{}\n")]);
+        let made = make(&project.store, &Lock::default(), &plan, &tools, Confinement::None);
+        let error = made.result.expect_err("nobody locked it").to_string();
+        assert!(error.contains(&format!("{path} cannot be among its sources")), "{error}");
+    }
+}
+
+#[test]
 fn mistakes_in_sources_are_told_with_their_place() {
     let project = Project::open();
     let (tools, _) = project.tools(Group::Build);

@@ -1,5 +1,5 @@
 //! The image that `chatimg build` made, booted: tests of `qemu-tests/`, on every firmware; the image for one disk, too.
-//! Those that pull disks, or update to broken images, take hours when the machine is emulated: they are run by hand.
+//! Those that pull disks, update to broken images or boot others take long when the machine is emulated: they are run by hand.
 
 mod project;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -46,11 +46,15 @@ const DOOR: u16 = 8080;
 /// Which image's disks lie in a kept folder, and the first user's password.
 const IMAGE: &str = "image";
 const LOGIN: &str = "password";
+const LOCK: &str = "lock";
 
 pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let plan = context.plan()?;
     let (image, tools) = prepared(&plan, context)?;
     let work = args.keep.clone().unwrap_or_else(|| context.images().join(".run"));
+    if args.keep.is_some() {
+        ours(&work)?;
+    }
     let _lock = only_one(&work)?;
     let (id, disks) = disks(args, &image, &work, context)?;
     let ssh_port = plan.ssh_port().ok_or("the appliance has no overlay 'ssh' to log in by")?;
@@ -148,6 +152,9 @@ fn disks(
     };
     let old = match fs::read_to_string(&note) {
         Ok(old) => old.trim().to_owned(),
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(format!("reading {}: {error}", note.display()).into());
+        }
         Err(_) => {
             fs::write(&note, format!("{}\n", image.id))
                 .map_err(|error| format!("writing {}: {error}", note.display()))?;
@@ -297,11 +304,29 @@ fn password() -> Result<String, LiveError> {
     Ok(groups.collect::<Vec<_>>().join("-"))
 }
 
+/// Refuses a folder that has other things in it: files of the machine would take their places.
+fn ours(dir: &Path) -> Result<(), CommandError> {
+    let mut names = match fs::read_dir(dir) {
+        Ok(entries) => entries.flatten().map(|entry| entry.file_name()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(format!("reading {}: {error}", dir.display()).into()),
+    };
+    // The first run may have got no further than its lock.
+    if dir.join(IMAGE).is_file() || names.all(|name| name == LOCK) {
+        return Ok(());
+    }
+    Err(format!(
+        "{} is not empty, and was not made by `chatimg run --keep`; name a new one",
+        dir.display()
+    )
+    .into())
+}
+
 /// Keeps a second machine off the same folder for as long as this one runs.
 fn only_one(work: &Path) -> Result<File, CommandError> {
     let open = || {
         fs::create_dir_all(work)?;
-        File::create(work.join("lock"))
+        File::create(work.join(LOCK))
     };
     let file = open().map_err(|error| format!("opening {}: {error}", work.display()))?;
     match file.try_lock() {
@@ -315,6 +340,19 @@ fn only_one(work: &Path) -> Result<File, CommandError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_with_other_things_in_it_is_not_taken() {
+        let dir = tempfile::tempdir().expect("folder");
+        assert!(ours(&dir.path().join("new")).is_ok() && ours(dir.path()).is_ok());
+        fs::write(dir.path().join(LOCK), "").expect("file");
+        assert!(ours(dir.path()).is_ok());
+        fs::write(dir.path().join("id_ed25519"), "mine").expect("file");
+        let error = ours(dir.path()).expect_err("somebody's").to_string();
+        assert!(error.contains("is not empty") && error.contains("name a new one"), "{error}");
+        fs::write(dir.path().join(IMAGE), "0123\n").expect("file");
+        assert!(ours(dir.path()).is_ok());
+    }
 
     #[test]
     fn a_password_is_kept_for_its_owner_alone() {

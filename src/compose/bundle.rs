@@ -111,6 +111,15 @@ pub(super) fn make(
     confinement: Option<Confinement>,
 ) -> Result<Tree, BundleError> {
     let sources = overlay::read(plan, overlay, &bundle.name)?;
+    let unfit = |source: &&overlay::Source| {
+        let top = source.path().split('/').next();
+        source.contents().is_none() || matches!(top, Some("node_modules" | "package.json"))
+    };
+    if let Some(source) = sources.iter().find(unfit) {
+        // Links would lead elsewhere; the others have esbuild take what nobody locked.
+        let why = format!("{} cannot be among its sources: remove it", source.path());
+        return Err(BundleError::Bad { bundle: bundle.name.clone(), why });
+    }
     let closure = Closure::of(context.store, lock, &bundle.npm)?;
     let mut key = Hasher::step("bundle");
     key.field(context.tools.id().as_bytes()).field(context.epoch.to_le_bytes());
@@ -118,6 +127,9 @@ pub(super) fn make(
     sources.iter().for_each(|source| source.identify(&mut key));
     for package in closure.packages.values() {
         key.field(&package.name).field(&package.version).field(package.tree.id().as_bytes());
+    }
+    for (name, digest) in &closure.roots {
+        key.field(name).field(digest.as_bytes());
     }
     let made = context.store.tree(key.finish(), |pack| {
         let confinement = confinement.unwrap_or_else(|| Confinement::best(context.tools));

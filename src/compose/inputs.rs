@@ -184,6 +184,42 @@ mod tests {
     }
 
     #[test]
+    fn folders_that_no_entry_names_are_bounded() {
+        let mut tar = tar::Builder::new(Vec::new());
+        let deep = "a/".repeat(2000);
+        for number in 0..20 {
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o644);
+            header.set_size(0);
+            tar.append_data(&mut header, format!("package/{number}/{deep}x"), &[][..])
+                .expect("appends");
+        }
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(&tar.into_inner().expect("a tar")).expect("compresses");
+        let bytes = gz.finish().expect("compresses");
+        let error = files(&bytes).expect_err("it asks for 40,000 folders");
+        assert!(error.contains("the archive has too many folders"), "{error}");
+    }
+
+    #[test]
+    fn what_git_says_of_the_whole_archive_is_no_file() {
+        use tar::EntryType::{Regular, XGlobalHeader};
+        let bytes = tarball(&[
+            (
+                "pax_global_header",
+                XGlobalHeader,
+                0o666,
+                "52 comment=0123456789012345678901234567890123456789\n",
+            ),
+            ("element-v1/index.html", Regular, 0o644, ""),
+        ]);
+        assert_eq!(files(&bytes).expect("an archive"), [("index.html".to_owned(), 0o644)]);
+        let bytes = tarball(&[("g", XGlobalHeader, 0o666, "17 path=../passwd\n")]);
+        let error = files(&bytes).expect_err("it renames");
+        assert!(error.contains("more than a comment"), "{error}");
+    }
+
+    #[test]
     fn an_archive_that_unpacks_to_too_much_is_refused() {
         let zeros = "0".repeat(1 << 20);
         let bytes = tarball(&[("package/zeros", tar::EntryType::Regular, 0o644, &zeros)]);

@@ -11,6 +11,8 @@ use crate::tree::{Entry, Meta, Node, PathError, Tree, TreeError, TreePath};
 
 /// More entries than any package has (the largest have about 100 000).
 const MAX_ENTRIES: usize = 1_000_000;
+/// Bytes of the names of folders that no entry has named, together: a small archive can ask for very many.
+const MAX_IMPLIED: usize = 64 << 20;
 
 /// What an archive is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +62,15 @@ pub fn unpack(
     tree: &mut Tree,
     pack: &mut PackWriter,
 ) -> Result<Vec<String>, UnpackError> {
-    let mut target = Target { top, source, tree, pack, implied: HashSet::new(), has_root: false };
+    let mut target = Target {
+        top,
+        source,
+        tree,
+        pack,
+        implied: HashSet::new(),
+        implied_bytes: 0,
+        has_root: false,
+    };
     if !top.is_empty() {
         target.tree.make_dirs(&top.parse()?, 0)?;
     }
@@ -71,12 +81,29 @@ pub fn unpack(
             let why = format!("the archive has over {MAX_ENTRIES} entries");
             return Err(UnpackError::Entry { name: top.to_owned(), why });
         }
-        names.push(target.add(&mut entry?)?);
+        let mut entry = entry?;
+        if source == Source::Files && entry.header().entry_type() == EntryType::XGlobalHeader {
+            comment(&mut entry)?;
+            continue;
+        }
+        names.push(target.add(&mut entry)?);
     }
     if archive.into_inner().ended {
         return Err(io::Error::other("its end is missing").into());
     }
     Ok(names)
+}
+
+/// What `git archive` says of the whole is its commit, as a comment (pax(1)). Anything else would be about the files.
+fn comment(entry: &mut tar::Entry<'_, impl Read>) -> Result<(), UnpackError> {
+    let mut text = String::new();
+    let read = entry.take(1 << 12).read_to_string(&mut text);
+    let said = |line: &str| line.split_once(' ').is_some_and(|(_, it)| it.starts_with("comment="));
+    if read.is_ok() && text.lines().all(said) {
+        return Ok(());
+    }
+    let why = "it says more than a comment of all files".to_owned();
+    Err(UnpackError::Entry { name: "a global PAX header".to_owned(), why })
 }
 
 /// Notes that the bytes ran out, which `tar` takes for the end of the archive too.
@@ -100,6 +127,8 @@ struct Target<'a> {
     pack: &'a mut PackWriter,
     /// Directories that no entry has named yet.
     implied: HashSet<TreePath>,
+    /// Bytes of their names, all there ever were.
+    implied_bytes: usize,
     /// Whether an entry has named the root.
     has_root: bool,
 }
@@ -162,10 +191,14 @@ impl Target<'_> {
             missing.push(parent.parse::<TreePath>()?);
             above = parent.rsplit_once('/').map(|(above, _)| above);
         }
-        for parent in missing.into_iter().rev() {
-            self.tree.make_dirs(&parent, 0)?;
-            self.implied.insert(parent);
+        let Some(deepest) = missing.first() else { return Ok(()) };
+        self.implied_bytes += missing.iter().map(|parent| parent.as_str().len()).sum::<usize>();
+        if self.implied_bytes > MAX_IMPLIED {
+            let why = "the archive has too many folders".to_owned();
+            return Err(UnpackError::Entry { name: path.to_string(), why });
         }
+        self.tree.make_dirs(deepest, 0)?;
+        self.implied.extend(missing);
         Ok(())
     }
 

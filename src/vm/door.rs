@@ -14,6 +14,8 @@ use reqwest::blocking::{Body, Client, Response};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Url, redirect};
 
+use super::http::reason;
+
 /// Of a request without its body.
 const MAX_HEAD: u64 = 64 << 10;
 /// Of an answer whose addresses are exchanged.
@@ -192,7 +194,7 @@ impl Way {
         if let Some(body) = body {
             request = request.body(body);
         }
-        request.send().map_err(|error| error.to_string())
+        request.send().map_err(|error| reason(&error))
     }
 
     fn answer(
@@ -220,7 +222,10 @@ impl Way {
         if body && has_addresses(&head.target, response.headers()) {
             let html = content_type(response.headers()).contains("html");
             let mut body = Vec::new();
-            response.take(MAX_TEXT).read_to_end(&mut body)?;
+            response.take(MAX_TEXT + 1).read_to_end(&mut body)?;
+            if body.len() as u64 > MAX_TEXT {
+                return refuse(stream, "502 Bad Gateway", "the box's answer is too long");
+            }
             if let Ok(words) = str::from_utf8(&body) {
                 let words = self.exchanged(words);
                 body = if html { without_digests(&words) } else { words }.into_bytes();

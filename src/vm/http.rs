@@ -101,7 +101,7 @@ impl Request {
 }
 
 /// An error with its causes, which say what really happened.
-fn reason(error: &dyn std::error::Error) -> String {
+pub(super) fn reason(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
