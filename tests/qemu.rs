@@ -15,7 +15,6 @@ const SHARED: &[&str] = &[
     "firewall",
     "people",
     "turn",
-    "acme",
     "web-client",
     "hardening",
 ];
