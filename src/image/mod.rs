@@ -162,6 +162,9 @@ pub fn find_in(images: &Path, id: &str) -> Result<Option<BuiltImage>, ImageError
 /// # Errors
 /// The folder cannot be read, or the image was changed since its build.
 pub fn current(images: &Path) -> Result<Option<BuiltImage>, ImageError> {
+    if !images.is_dir() {
+        return Ok(None);
+    }
     let output = output::Images::open(images)?;
     let Some(id) = output.current() else { return Ok(None) };
     match output.find(&id) {
