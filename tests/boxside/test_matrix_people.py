@@ -32,6 +32,7 @@ sys.dont_write_bytecode = True
 FOLDERS = [str(LIBRARY), str(ROOT / "overlays/base/files/usr/lib/chatimg")]
 sys.path[:0] = FOLDERS
 
+from answering import Answering  # noqa: E402
 from chatimg_box.system import Trouble  # noqa: E402
 from chatimg_matrix import names, passwords, server  # noqa: E402
 
@@ -40,7 +41,7 @@ ME = f"@chatimg-admin:{DOMAIN}"
 GOOD = "correct horse battery"
 
 
-class FakeSynapse(http.server.BaseHTTPRequestHandler):
+class FakeSynapse(Answering):
     """Answers as Synapse 1.163.2 does (its rest/admin/)."""
 
     users: dict = {}
@@ -48,16 +49,6 @@ class FakeSynapse(http.server.BaseHTTPRequestHandler):
     nonces: set = set()
     asked: list = []
     broken: tuple | None = None
-
-    def log_message(self, *_):
-        pass
-
-    def answer(self, status, body):
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
 
     def handle_any(self):
         cls = type(self)

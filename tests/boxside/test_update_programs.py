@@ -16,6 +16,7 @@ import tomllib
 import unittest
 from unittest import mock
 
+from answering import Answering
 from fakebox import ID_A, ID_B, IMAGE, MIB, ROOT, FakeBox
 from minisign import Key
 
@@ -247,21 +248,11 @@ class Told(Admin):
         self.assertRegex(self.look().problems[0].what, "cannot be read")
 
 
-class Synapse(http.server.BaseHTTPRequestHandler):
+class Synapse(Answering):
     """As much of Synapse as the probe needs."""
 
     users, rooms, tokens, logins, loses = {}, [], set(), 0, False
     messages = []
-
-    def log_message(self, *_):
-        pass
-
-    def answer(self, status, body):
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
 
     def handle_any(self):
         cls = type(self)
