@@ -1,5 +1,6 @@
 //! What every command needs to know: which appliance, which store, which settings.
 
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -10,6 +11,7 @@ use crate::image;
 use crate::lock::{Group, Lock};
 use crate::pipeline::{Build, BuildError, Event, Net};
 use crate::store::Store;
+use crate::tools::Tools;
 use crate::ui::{Downloads, Phases, Ui};
 
 /// Options of every command.
@@ -34,6 +36,38 @@ pub struct Context<'a> {
     pub ui: &'a Ui,
 }
 
+/// What a virtual machine is started of.
+pub(super) struct Machine {
+    /// The newest image.
+    pub(super) image: image::BuiltImage,
+    /// QEMU, and what goes with it.
+    pub(super) tools: Tools,
+    /// Whether the image is what the appliance and its lock give now.
+    pub(super) is_of_now: bool,
+}
+
+/// Keeps a second `chatimg COMMAND` off the same folder for as long as the file `name` in it is held. `advice`: what
+/// to do with the other one.
+pub(super) fn only_one(
+    work: &Path,
+    name: &str,
+    command: &str,
+    advice: &str,
+) -> Result<File, CommandError> {
+    let open = || {
+        fs::create_dir_all(work)?;
+        File::create(work.join(name))
+    };
+    let file = open().map_err(|error| format!("opening {}: {error}", work.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(_) => {
+            let dir = work.display();
+            Err(format!("another `chatimg {command}` works in {dir}; {advice}").into())
+        }
+    }
+}
+
 impl<'a> Context<'a> {
     /// Opens the store and starts to listen for Ctrl-C.
     pub fn new(options: Options, ui: &'a Ui) -> Result<Self, CommandError> {
@@ -53,6 +87,23 @@ impl<'a> Context<'a> {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
         }
+    }
+
+    /// The newest image and QEMU, for the command `verb`.
+    pub(super) fn machine(
+        &self,
+        plan: &Plan,
+        lock: &Lock,
+        verb: &str,
+    ) -> Result<Machine, CommandError> {
+        let image = image::current(&self.images())?
+            .ok_or_else(|| format!("there is no image to {verb}; run `chatimg build` first"))?;
+        let (tools, known) = self.build(plan, lock, |build| {
+            self.fetch(build, &[Group::Vm])?;
+            Ok::<_, BuildError>((build.tools(Group::Vm)?.0, build.known()?))
+        })?;
+        let is_of_now = known.as_ref() == Some(&image.id);
+        Ok(Machine { image, tools, is_of_now })
     }
 
     /// What the user asks for.

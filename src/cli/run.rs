@@ -10,13 +10,10 @@ use std::time::Instant;
 use indicatif::HumanBytes;
 
 use super::CommandError;
-use super::context::Context;
+use super::context::{Context, Machine, only_one};
 use super::test::Choice;
 use crate::appliance::{Plan, Protocol, Value};
 use crate::image;
-use crate::lock::Group;
-use crate::pipeline::BuildError;
-use crate::tools::Tools;
 use crate::ui::Phases;
 use crate::vm::{Live, LiveError, LiveSetup, Names, Off};
 
@@ -50,12 +47,18 @@ const LOCK: &str = "lock";
 
 pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let plan = context.plan()?;
-    let (image, tools) = prepared(&plan, context)?;
+    let lock = context.lock()?;
+    let Machine { image, tools, is_of_now } = context.machine(&plan, &lock, "run")?;
+    if !is_of_now {
+        context.ui.warn(
+            "the image was built of something else than is here now; run `chatimg build` first to run that",
+        );
+    }
     let work = args.keep.clone().unwrap_or_else(|| context.images().join(".run"));
     if args.keep.is_some() {
         ours(&work)?;
     }
-    let _lock = only_one(&work)?;
+    let _lock = only_one(&work, LOCK, "run", "end it first")?;
     let (id, disks) = disks(args, &image, &work, context)?;
     let ssh_port = plan.ssh_port().ok_or("the appliance has no overlay 'ssh' to log in by")?;
     let firmware = plan.target.firmware.iter().next().copied();
@@ -94,26 +97,6 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
         fs::remove_dir_all(&work).map_err(failed)?;
     }
     Ok(())
-}
-
-/// The newest image, and QEMU.
-fn prepared(
-    plan: &Plan,
-    context: &Context<'_>,
-) -> Result<(image::BuiltImage, Tools), CommandError> {
-    let lock = context.lock()?;
-    let image = image::current(&context.images())?
-        .ok_or("there is no image to run; run `chatimg build` first")?;
-    let (tools, known) = context.build(plan, &lock, |build| {
-        context.fetch(build, &[Group::Vm])?;
-        Ok::<_, BuildError>((build.tools(Group::Vm)?.0, build.known()?))
-    })?;
-    if known.as_ref() != Some(&image.id) {
-        context.ui.warn(
-            "the image was built of something else than is here now; run `chatimg build` first to run that",
-        );
-    }
-    Ok((image, tools))
 }
 
 /// Waits for the box, says where it is, and lets it run until it ends by itself, or the user asks to stop (an error).
@@ -320,21 +303,6 @@ fn ours(dir: &Path) -> Result<(), CommandError> {
         dir.display()
     )
     .into())
-}
-
-/// Keeps a second machine off the same folder for as long as this one runs.
-fn only_one(work: &Path) -> Result<File, CommandError> {
-    let open = || {
-        fs::create_dir_all(work)?;
-        File::create(work.join(LOCK))
-    };
-    let file = open().map_err(|error| format!("opening {}: {error}", work.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(_) => {
-            Err(format!("another `chatimg run` works in {}; end it first", work.display()).into())
-        }
-    }
 }
 
 #[cfg(test)]

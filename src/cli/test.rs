@@ -5,16 +5,13 @@ mod boots;
 mod flashed;
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::CommandError;
-use super::context::Context;
+use super::context::{Context, Machine, only_one};
 use crate::appliance::{Firmware, Plan};
 use crate::diagnostic::nearest;
-use crate::image;
-use crate::lock::Group;
-use crate::pipeline::BuildError;
 use crate::vm::{self, TestSpec};
 use bench::{Bench, Said};
 
@@ -54,13 +51,8 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let plan = context.plan()?;
     let lock = context.lock()?;
     let tests = chosen(&context.project().join("qemu-tests"), &args.names)?;
-    let image = image::current(&context.images())?
-        .ok_or("there is no image to test; run `chatimg build` first")?;
-    let (tools, known) = context.build(&plan, &lock, |build| {
-        context.fetch(build, &[Group::Vm])?;
-        Ok::<_, BuildError>((build.tools(Group::Vm)?.0, build.known()?))
-    })?;
-    if known.as_ref() != Some(&image.id) {
+    let Machine { image, tools, is_of_now } = context.machine(&plan, &lock, "test")?;
+    if !is_of_now {
         context.ui.warn(
             "the image was built of something else than is here now, and is tested with what is here now; \
              run `chatimg build` first to test that",
@@ -68,7 +60,7 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     }
     context.ui.say(format!("testing image {}", image.id));
     let work = context.images().join(".tests");
-    let _lock = only_one(&work)?;
+    let _lock = only_one(&work, "lock", "test", "wait for it")?;
     let disks = plan.target.disks;
     let of_target = |test: &&TestSpec| {
         let other = test.raid.filter(|raid| *raid != disks && test.appliance.is_none());
@@ -145,19 +137,4 @@ fn firmwares(test: &TestSpec, plan: &Plan, choice: Option<Choice>) -> Vec<Firmwa
             && test.firmware.as_ref().is_none_or(|firmwares| firmwares.contains(firmware))
     };
     plan.target.firmware.iter().filter(wanted).copied().collect()
-}
-
-/// Keeps a second `chatimg test` off the same folder for as long as this one runs.
-fn only_one(work: &Path) -> Result<File, CommandError> {
-    let open = || {
-        fs::create_dir_all(work)?;
-        File::create(work.join("lock"))
-    };
-    let file = open().map_err(|error| format!("opening {}: {error}", work.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(_) => {
-            Err(format!("another `chatimg test` works in {}; wait for it", work.display()).into())
-        }
-    }
 }
