@@ -566,7 +566,8 @@ class Choosing(unittest.TestCase):
         self.tls, self.hooks = self.dir / "tls", self.dir / "lib/certificate.d"
         self.tls.mkdir()
         self.hooks.mkdir(parents=True)
-        for name in ("choose-certificate", "check-certificate", "put-certificate", "set-certificate", "announce-certificate"):
+        for name in ("choose-certificate", "check-certificate", "put-certificate", "set-certificate", "announce-certificate",
+                     "renew-self-signed"):
             text = (LIBRARIES["nginx"] / name).read_text()
             for old, new in (("/var/lib/chatimg/tls", self.tls), ("/usr/lib/chatimg", self.dir / "lib"),
                              ("/run/chatimg", self.dir / "run")):
@@ -610,6 +611,31 @@ class Choosing(unittest.TestCase):
         self.assertEqual(self.run_("set-certificate", stdin=other).returncode, 0)
         self.assertEqual((self.tls / "certificate.pem").read_bytes(), other)
         self.assertEqual((self.tls / "certificate.pem").stat().st_mode & 0o777, 0o600)
+
+    def test_the_own_one_is_renewed_a_month_before_its_end_with_its_key_and_names(self):
+        hook = self.hooks / "a"
+        hook.write_text(f"#!/bin/sh\necho told >>{self.dir}/told\n")
+        hook.chmod(0o755)
+        own = pem(self.tls, "self-signed.pem", "40")
+        before = own.read_bytes()
+        self.assertEqual(self.run_("renew-self-signed").returncode, 0)
+        self.assertEqual((own.read_bytes(), (self.dir / "told").exists()), (before, False))
+        for days in ("20", "past"):
+            before = pem(self.tls, "self-signed.pem", days).read_bytes()
+            done = self.run_("renew-self-signed")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            new = certificate.read(own)
+            self.assertEqual(new.names, frozenset({"a.example"}))
+            self.assertEqual(new.lifetime, 365 * DAY)
+            self.assertEqual(self.run_("check-certificate", own).returncode, 0)
+            key = lambda text: subprocess.run(["openssl", "pkey"], input=text, capture_output=True, check=True).stdout  # noqa: E731
+            self.assertEqual(key(own.read_bytes()), key(before))
+            serial = lambda text: subprocess.run(  # noqa: E731
+                ["openssl", "x509", "-noout", "-serial"], input=text, capture_output=True, check=True).stdout
+            self.assertNotEqual(serial(own.read_bytes()), serial(before))
+            self.assertEqual(own.stat().st_mode & 0o777, 0o400)
+        self.assertEqual((self.dir / "told").read_text(), "told\n" * 2)
+        self.assertEqual([path.name for path in self.tls.iterdir() if path.name.startswith(".")], [])
 
     def test_services_are_told_once_and_again_if_one_failed(self):
         for name, ends in (("a", "exit 1"), ("b", "exit 0")):
