@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::document::Text;
 use super::error::hint;
+use super::origins::Origins;
 use super::overlay::Source;
 use super::render::Renderer;
 use super::sections::files_below;
@@ -99,13 +100,13 @@ fn ending(text: &Text<'_>) -> Option<String> {
 }
 
 /// Takes out of `plan` and `sources` what their `when` does not want, and looks whether bundles have what they import.
-pub(super) fn settle(plan: &mut Plan, sources: &mut [Source<'_>]) {
+pub(super) fn settle<'a>(plan: &mut Plan, sources: &mut [Source<'a>], origins: &Origins<'a>) {
     let mut overlays = plan.overlays.clone();
     for (source, overlay) in sources.iter_mut().zip(&mut overlays) {
-        let render = Renderer::new(plan, overlay);
+        let render = Renderer::new(plan, overlay, origins);
         let whens = std::mem::take(&mut source.when).into_iter();
-        let unwanted: BTreeSet<Thing> =
-            whens.filter(|(_, text)| !holds(text, &render)).map(|(thing, _)| thing).collect();
+        let unwanted = |(_, text): &(Thing, Text<'a>)| holds(text, "when", &render) == Some(false);
+        let unwanted: BTreeSet<Thing> = whens.filter(unwanted).map(|(thing, _)| thing).collect();
         let input = |name: &str| !unwanted.contains(&Thing::Input(name.to_owned()));
         overlay.python.retain(|env| input(&env.name));
         overlay.inputs.retain(|put| input(&put.name));
@@ -126,15 +127,15 @@ pub(super) fn settle(plan: &mut Plan, sources: &mut [Source<'_>]) {
     plan.overlays = overlays;
 }
 
-fn holds(text: &Text<'_>, render: &Renderer) -> bool {
-    let Some(rendered) = render.text(text.clone()) else { return true };
-    match rendered.value.trim() {
-        "true" | "True" => true,
-        "false" | "False" => false,
+/// Whether a condition, the value of `key`, holds.
+pub(super) fn holds<'a>(text: &Text<'a>, key: &str, render: &Renderer<'a>) -> Option<bool> {
+    match render.text(text.clone())?.value.trim() {
+        "true" | "True" => Some(true),
+        "false" | "False" => Some(false),
         other => {
             let help = "such as \"{{ options.client == 'hydrogen' }}\"";
-            text.fail(format!("\"when\" comes out as \"{other}\", not as true or false"), help);
-            true
+            text.fail(format!("\"{key}\" comes out as \"{other}\", not as true or false"), help);
+            None
         }
     }
 }

@@ -116,7 +116,7 @@ impl Document {
                 let document = Self { path, text, root: Vec::new(), hidden };
                 let report = Report::default();
                 let span = error.span().unwrap_or_default().into();
-                let place = Place { document: &document, report: &report, span };
+                let place = Place { document: &document, report: &report, span, cause: None };
                 let (message, help) = syntax(error.message());
                 Err(LoadError::Invalid(vec![place.problem(message, help)]))
             }
@@ -125,7 +125,8 @@ impl Document {
 
     /// The whole of it.
     pub(crate) fn root<'a>(&'a self, report: &'a Report) -> Table<'a> {
-        let place = Place { document: self, report, span: Span { start: 0, end: 0 } };
+        let span = Span { start: 0, end: 0 };
+        let place = Place { document: self, report, span, cause: None };
         Table { place, entries: &self.root }
     }
 }
@@ -166,6 +167,30 @@ pub(crate) struct Place<'a> {
     document: &'a Document,
     report: &'a Report,
     span: Span,
+    /// Whose value this is, for what is made of it elsewhere.
+    cause: Option<Cause<'a>>,
+}
+
+/// Longer values are not told in advice.
+const MAX_TOLD: usize = 40;
+
+/// What decides a text that a template makes.
+#[derive(Clone, Copy)]
+pub(crate) enum Cause<'a> {
+    /// The value of an option: the appliance's own, or (not `set`) the default.
+    Option { overlay: &'a str, name: &'a str, set: bool },
+    /// That the overlay is part of the appliance.
+    Overlay(&'a str),
+}
+
+impl Cause<'_> {
+    /// As messages name it.
+    fn name(&self) -> String {
+        match self {
+            Self::Option { overlay, name, .. } => format!("[options.{overlay}] {name}"),
+            Self::Overlay(name) => format!("overlay \"{name}\""),
+        }
+    }
 }
 
 impl<'a> Place<'a> {
@@ -176,6 +201,14 @@ impl<'a> Place<'a> {
 
     /// The message that [`Place::fail`] reports.
     pub(crate) fn problem(self, message: impl Into<String>, help: impl Into<String>) -> Diagnostic {
+        let (mut message, mut help) = (message.into(), help.into());
+        if let Some(cause) = &self.cause {
+            message = format!("{}: {message}", cause.name());
+            if let Cause::Option { set: false, .. } = cause {
+                let set = format!("set {} in appliance.toml; this is its default", cause.name());
+                help = join(help, &set);
+            }
+        }
         let fault = Fault::new(self.span.start..self.span.end, message).hint(help);
         fault.at_hiding(self.path(), &self.document.text, &self.document.hidden)
     }
@@ -222,6 +255,40 @@ impl<'a> Place<'a> {
     pub(crate) fn at(self, span: Span) -> Self {
         Self { span, ..self }
     }
+
+    /// The same place; messages say that it is about `cause`.
+    pub(crate) fn of(self, cause: Cause<'a>) -> Self {
+        Self { cause: Some(cause), ..self }
+    }
+
+    /// Whether the appliance sets the option whose value is here.
+    pub(crate) fn is_set(self) -> bool {
+        matches!(self.cause, Some(Cause::Option { set: true, .. }))
+    }
+
+    /// Whether the value of an option is here.
+    pub(crate) fn is_option(self) -> bool {
+        matches!(self.cause, Some(Cause::Option { .. }))
+    }
+
+    /// `[options.ssh] port is 443 (appliance.toml:7)`
+    pub(crate) fn told(self) -> String {
+        let (location, text) = (self.location(), self.text());
+        let short = text.len() <= MAX_TOLD && !text.contains('\n');
+        match &self.cause {
+            Some(cause @ Cause::Option { .. }) if short => {
+                format!("{} is {text} ({location})", cause.name())
+            }
+            Some(cause) => format!("{} is in {location}", cause.name()),
+            None => location,
+        }
+    }
+}
+
+/// Advice of several lines.
+pub(crate) fn join(help: String, more: &str) -> String {
+    let between = if help.is_empty() || more.is_empty() { "" } else { "\n" };
+    help + between + more
 }
 
 /// A text and where it stands.

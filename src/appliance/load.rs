@@ -8,10 +8,11 @@ use super::catalog::{self, Catalog};
 use super::document::{Document, Place, Text};
 use super::error::{LoadError, Report};
 use super::manifest::{self, Manifest};
+use super::origins::{Origin, Origins};
 use super::overlay::{self, Source};
 use super::render::Renderer;
 use super::unique::Unique;
-use super::{Change, Plan, Port, bundles, options, sections, tools};
+use super::{Change, Plan, Port, bundles, options, refuse, sections, tools};
 use crate::lock::{Group, Request};
 
 /// Reads an appliance and its overlays, which lie in `overlays/` beside it.
@@ -43,10 +44,9 @@ fn plan(document: &Document, appliance_toml: &Path) -> Result<Plan, LoadError> {
     let dir = appliance_toml.parent().unwrap_or(Path::new(""));
     let catalog = Catalog::open(dir.join("overlays"))?;
 
-    let mut wanted = manifest.overlays.clone();
-    if let Some(stack) = &manifest.stack {
-        wanted.extend(catalog.stack(stack, &report));
-    }
+    let stack = manifest.stack.as_ref().map(|stack| catalog.stack(stack, &report));
+    let stack = stack.unwrap_or_default();
+    let wanted: Vec<Text<'_>> = manifest.overlays.iter().chain(&stack).cloned().collect();
     let documents = catalog.read(&wanted, &report)?;
     report.check()?;
 
@@ -64,16 +64,20 @@ fn plan(document: &Document, appliance_toml: &Path) -> Result<Plan, LoadError> {
         .collect();
     inputs(&sources);
     formats(&sources);
-    let mut plan = skeleton(&manifest, &sources);
+    let (mut plan, origins) = skeleton(&manifest, &stack, &sources);
     report.check()?;
-    bundles::settle(&mut plan, &mut sources);
+    for (source, overlay) in sources.iter().zip(&plan.overlays) {
+        refuse::refuse(&source.root, &Renderer::new(&plan, overlay, &origins));
+    }
+    report.check()?;
+    bundles::settle(&mut plan, &mut sources, &origins);
     report.check()?;
     plan.request = request(&manifest, &plan, &sources);
-    users(&mut plan, &manifest, &sources);
+    users(&mut plan, &manifest, &sources, &origins);
     report.check()?;
-    ports(&mut plan, &sources);
+    ports(&mut plan, &sources, &origins);
     report.check()?;
-    rest(&mut plan, &sources)?;
+    rest(&mut plan, &sources, &origins)?;
     report.check()?;
     Ok(plan)
 }
@@ -86,22 +90,40 @@ fn order(documents: &BTreeMap<String, Document>, report: &Report) -> Vec<String>
     catalog::order(&requires)
 }
 
-/// The plan with all that needs no templates.
-fn skeleton(manifest: &Manifest<'_>, sources: &[Source<'_>]) -> Plan {
-    let overlays = sources.iter().map(|source| {
+/// The plan with all that needs no templates, and who said what of it.
+fn skeleton<'a>(
+    manifest: &Manifest<'a>,
+    stack: &[Text<'a>],
+    sources: &[Source<'a>],
+) -> (Plan, Origins<'a>) {
+    let (mut overlays, mut origins) = (Vec::new(), Vec::new());
+    for source in sources {
+        let in_templates = |name: &str| name.replace('-', "_");
+        let path = format!("overlays.{}", in_templates(source.name));
+        let named = |texts: &[Text<'a>]| {
+            texts.iter().find(|text| text.value == source.name).map(|text| text.place)
+        };
+        let place = named(&manifest.overlays).map(|place| (place, true));
+        let place = place.or_else(|| Some((named(stack)?, false)));
+        let origin = place.map(|(place, set)| Origin::overlay(source.name, place, set));
+        origins.extend(origin.map(|origin| (path.clone(), origin)));
         let mut overlay = source.overlay.clone();
-        let set = manifest.options(&overlay.name);
-        overlay.options = options::settled(&overlay.name, &source.specs, set);
-        overlay
-    });
-    Plan {
+        let settled = options::settled(source.name, &source.specs, manifest.options(source.name));
+        for (name, (value, origin)) in settled {
+            origins.push((format!("{path}.options.{}", in_templates(&name)), origin));
+            overlay.options.insert(name, value);
+        }
+        overlays.push(overlay);
+    }
+    let plan = Plan {
         name: manifest.name.clone(),
         domain: manifest.domain.clone(),
         target: manifest.target.clone(),
         admin: manifest.admin.clone(),
-        overlays: overlays.collect(),
+        overlays,
         request: Request::default(),
-    }
+    };
+    (plan, Origins::new(origins))
 }
 
 /// Everything to be fetched.
@@ -148,11 +170,16 @@ fn formats(sources: &[Source<'_>]) {
     }
 }
 
-fn users(plan: &mut Plan, manifest: &Manifest<'_>, sources: &[Source<'_>]) {
+fn users<'a>(
+    plan: &mut Plan,
+    manifest: &Manifest<'a>,
+    sources: &[Source<'a>],
+    origins: &Origins<'a>,
+) {
     let (mut names, mut ids) = (Unique::default(), Unique::default());
     let mut found = Vec::new();
     for (source, overlay) in sources.iter().zip(&plan.overlays) {
-        let render = Renderer::new(plan, overlay);
+        let render = Renderer::new(plan, overlay, origins);
         let users = sections::users(&source.root, &render);
         for (user, name, id) in &users {
             names.claim(user.name.clone(), name.place, || {
@@ -173,17 +200,17 @@ fn users(plan: &mut Plan, manifest: &Manifest<'_>, sources: &[Source<'_>]) {
     plan.overlays.iter_mut().zip(found).for_each(|(overlay, users)| overlay.users = users);
 }
 
-fn ports(plan: &mut Plan, sources: &[Source<'_>]) {
-    let mut claimed: Vec<(Port, Place<'_>)> = Vec::new();
+fn ports<'a>(plan: &mut Plan, sources: &[Source<'a>], origins: &Origins<'a>) {
+    let mut claimed: Vec<(Port, Place<'a>)> = Vec::new();
     let mut found = Vec::new();
     for (source, overlay) in sources.iter().zip(&plan.overlays) {
-        let render = Renderer::new(plan, overlay);
+        let render = Renderer::new(plan, overlay, origins);
         let ports = sections::ports(&source.root, &render);
-        for (port, node) in &ports {
-            let first = |(other, place): &(Port, _)| Some((port.overlap(other)?, *place));
-            match claimed.iter().find_map(first) {
-                Some((both, first)) => used_twice(&both, node.place, first),
-                None => claimed.push((port.clone(), node.place)),
+        for (port, place) in &ports {
+            let first = claimed.iter().find_map(|first| Some((port.overlap(&first.0)?, first)));
+            match first {
+                Some((both, first)) => used_twice(&both, &(port.clone(), *place), first),
+                None => claimed.push((port.clone(), *place)),
             }
         }
         found.push(ports.into_iter().map(|(port, _)| port).collect());
@@ -191,22 +218,29 @@ fn ports(plan: &mut Plan, sources: &[Source<'_>]) {
     plan.overlays.iter_mut().zip(found).for_each(|(overlay, ports)| overlay.ports = ports);
 }
 
-fn used_twice(both: &Port, place: Place<'_>, first: Place<'_>) {
+fn used_twice(both: &Port, second: &(Port, Place<'_>), first: &(Port, Place<'_>)) {
     let message = if both.number == both.to {
         format!("port {} is used twice", both.number)
     } else {
         format!("ports {} are used twice", both.range())
     };
-    place.fail(message, format!("the other is in {}", first.location()));
+    // Where the appliance says so: there it can be mended.
+    let said = first.1.is_set() && !second.1.is_set();
+    let ((_, place), (port, other)) = if said { (first, second) } else { (second, first) };
+    place.fail(message, format!("the other, \"{}\": {}", port.purpose, other.told()));
 }
 
 /// Everything else that may have templates.
-fn rest(plan: &mut Plan, sources: &[Source<'_>]) -> Result<(), LoadError> {
+fn rest<'a>(
+    plan: &mut Plan,
+    sources: &[Source<'a>],
+    origins: &Origins<'a>,
+) -> Result<(), LoadError> {
     let mut paths = Unique::default();
     let mut overlays = plan.overlays.clone();
     let mut secrets = Vec::new();
     for (source, overlay) in sources.iter().zip(&mut overlays) {
-        let (root, render) = (&source.root, Renderer::new(plan, overlay));
+        let (root, render) = (&source.root, Renderer::new(plan, overlay, origins));
         let state = sections::state(root, &render);
         for (state, path) in &state {
             paths.claim(state.path.clone(), path.place, || {

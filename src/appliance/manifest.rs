@@ -2,7 +2,7 @@
 
 use super::document::Text;
 use super::error::hint;
-use super::walk::Table;
+use super::walk::{Node, Table};
 use super::{AdminUser, Target, keys, names, target};
 
 /// Top-level keys.
@@ -20,8 +20,8 @@ pub(super) struct Manifest<'a> {
     pub(super) admin: AdminUser,
     /// Where the administrator is named.
     pub(super) admin_name: Option<Text<'a>>,
-    /// `[options.OVERLAY]`
-    pub(super) options: Vec<(Text<'a>, Table<'a>)>,
+    /// `[options.OVERLAY]`, or what stands in its place.
+    options: Vec<(Text<'a>, Node<'a>)>,
 }
 
 /// Reads the file's root table.
@@ -32,7 +32,7 @@ pub(super) fn read<'a>(root: &Table<'a>) -> Manifest<'a> {
     let name = root.string("name").and_then(|name| appliance_name(&name));
     let stack = root.require("stack", "stack = \"...\", one of overlays/stacks.toml");
     let (admin, admin_name) = admin(root.table("admin"));
-    let options = root.table("options").map(|table| table.entries()).unwrap_or_default();
+    let options = root.get("options").and_then(|node| node.table_at("options.OVERLAY"));
     Manifest {
         name: name.unwrap_or_else(|| domain.clone()),
         domain,
@@ -42,10 +42,7 @@ pub(super) fn read<'a>(root: &Table<'a>) -> Manifest<'a> {
         target: target::read(root.table("target")),
         admin,
         admin_name,
-        options: options
-            .into_iter()
-            .filter_map(|(name, node)| Some((name, node.table()?)))
-            .collect(),
+        options: options.map(|table| table.entries()).unwrap_or_default(),
     }
 }
 
@@ -78,17 +75,24 @@ fn admin(table: Option<Table<'_>>) -> (AdminUser, Option<Text<'_>>) {
     (admin, text)
 }
 
-impl Manifest<'_> {
+impl<'a> Manifest<'a> {
     /// The options set for `overlay`.
-    pub(super) fn options(&self, overlay: &str) -> Option<Table<'_>> {
-        self.options.iter().find(|(name, _)| name.value == overlay).map(|(_, table)| *table)
+    pub(super) fn options(&self, overlay: &str) -> Option<Table<'a>> {
+        let (name, node) = self.options.iter().find(|(name, _)| name.value == overlay)?;
+        node.table_at(&format!("options.{}", name.value))
     }
 
     /// Refuses options for overlays that are not `selected`. `known`: all overlays there are.
     pub(super) fn check_options(&self, selected: &[&str], known: &[String]) {
-        for (name, _) in &self.options {
+        for (name, node) in &self.options {
             let overlay = name.value.as_str();
             if selected.contains(&overlay) {
+                continue;
+            }
+            if !node.is_table() {
+                let help =
+                    "write a line [options.OVERLAY] above it, with the overlay that has the option";
+                name.fail(format!("\"{overlay}\" stands below no overlay's name"), help);
                 continue;
             }
             let help = match known.iter().any(|known| known == overlay) {

@@ -1,5 +1,6 @@
 //! What the user asks for: `appliance.toml` and the overlays, checked, as a [`Plan`].
 
+mod address;
 mod bundles;
 mod catalog;
 mod change;
@@ -10,8 +11,10 @@ mod load;
 mod manifest;
 mod names;
 mod options;
+mod origins;
 mod overlay;
 mod plan;
+mod refuse;
 mod render;
 mod sections;
 mod starter;

@@ -16,7 +16,7 @@ use crate::digest::Digest;
 use crate::lock::{UrlRequest, check_npm_range, check_requirement};
 
 /// Top-level keys.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "description",
     "requires",
     "enable",
@@ -34,12 +34,14 @@ const KEYS: [&str; 17] = [
     "health",
     "formats",
     "options",
+    "refuse",
 ];
 
 /// An overlay being read.
 pub(super) struct Source<'a> {
+    pub(super) name: &'a str,
     pub(super) root: Table<'a>,
-    pub(super) specs: Specs,
+    pub(super) specs: Specs<'a>,
     /// Semver ranges by npm package.
     pub(super) npm: BTreeMap<String, String>,
     /// Files by input name.
@@ -60,7 +62,7 @@ pub(super) struct Source<'a> {
 
 /// Reads an overlay; what has templates stays for later.
 pub(super) fn read<'a>(
-    name: &str,
+    name: &'a str,
     dir: PathBuf,
     document: &'a Document,
     report: &'a Report,
@@ -100,7 +102,7 @@ pub(super) fn read<'a>(
     let (folders, inputs, formats) = (Vec::new(), Vec::new(), Vec::new());
     let (when, imports) = (Vec::new(), Vec::new());
     let mut source =
-        Source { root, specs, npm, url, folders, inputs, when, imports, formats, overlay };
+        Source { name, root, specs, npm, url, folders, inputs, when, imports, formats, overlay };
     if let Some(table) = root.table("inputs") {
         source.inputs(&table);
     }
@@ -167,13 +169,18 @@ impl<'a> Source<'a> {
             ("npm", Self::npm),
             ("url", Self::url),
         ] {
-            let entries = table.table(kind).map(|table| table.entries()).unwrap_or_default();
+            let table = table.get(kind).and_then(|node| node.table_at(&format!("inputs.{kind}")));
+            let entries = table.map(|table| table.entries()).unwrap_or_default();
             for (name, node) in entries {
                 let valid = match kind {
                     "npm" => npm_name(&name),
                     _ => names::name(&name, "an input's name").is_some(),
                 };
-                if let Some(table) = node.table().filter(|_| valid) {
+                let header = match name.value.starts_with('@') {
+                    true => format!("inputs.{kind}.\"{}\"", name.value),
+                    false => format!("inputs.{kind}.{}", name.value),
+                };
+                if let Some(table) = node.table_at(&header).filter(|_| valid) {
                     read(self, &name.value, &table);
                     let when = table.string("when");
                     self.when.extend(when.map(|text| (Thing::Input(name.value.clone()), text)));
@@ -186,7 +193,8 @@ impl<'a> Source<'a> {
     fn bundles(&mut self, table: &Table<'a>) {
         for (name, node) in table.entries() {
             let valid = names::name(&name, "a bundle's name").is_some();
-            let Some(table) = node.table().filter(|_| valid) else { continue };
+            let table = node.table_at(&format!("bundles.{}", name.value));
+            let Some(table) = table.filter(|_| valid) else { continue };
             let (bundle, npm) = bundles::bundle(&name.value, &self.overlay.dir, &table);
             self.overlay.bundles.extend(bundle);
             self.imports.extend(npm.into_iter().map(|text| (name.value.clone(), text)));
@@ -198,7 +206,8 @@ impl<'a> Source<'a> {
     fn formats(&mut self, table: &Table<'a>) {
         for (name, node) in table.entries() {
             let valid = names::name(&name, "a format's name").is_some();
-            if let Some(table) = node.table().filter(|_| valid) {
+            let table = node.table_at(&format!("formats.{}", name.value));
+            if let Some(table) = table.filter(|_| valid) {
                 let format = format(&name.value, &table);
                 self.overlay.formats.extend(format);
             }

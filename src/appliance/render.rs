@@ -6,7 +6,8 @@ use minijinja::{Environment, ErrorKind, Value as Template};
 
 use super::document::Text;
 use super::error::hint;
-use super::template::{environment, template_context};
+use super::origins::{Origin, Origins};
+use super::template::{environment, refused, template_context};
 use super::walk::Table;
 use super::{Overlay, Plan, names};
 use crate::diagnostic::{Diagnostic, Fault};
@@ -21,34 +22,50 @@ pub fn render_file(
     path: &Path,
     text: &str,
 ) -> Result<String, Diagnostic> {
-    Renderer::new(plan, overlay).file(path, text)
+    Renderer::new(plan, overlay, &Origins::default()).file(path, text)
 }
 
 /// Renders the texts of one overlay.
-pub(super) struct Renderer {
+pub(super) struct Renderer<'a> {
     environment: Environment<'static>,
     context: Template,
+    /// The overlay's name.
+    overlay: String,
+    origins: Origins<'a>,
 }
 
-impl Renderer {
+impl<'a> Renderer<'a> {
     /// Of a `plan` still being read, what is not known yet is empty.
-    pub(super) fn new(plan: &Plan, overlay: &Overlay) -> Self {
-        Self { environment: environment(), context: template_context(plan, overlay) }
+    pub(super) fn new(plan: &Plan, overlay: &Overlay, origins: &Origins<'a>) -> Self {
+        Self {
+            environment: environment(),
+            context: template_context(plan, overlay),
+            overlay: overlay.name.clone(),
+            origins: origins.clone(),
+        }
     }
 
-    /// The text with its templates rendered; its place stays that of the template.
-    pub(super) fn text<'a>(&self, text: Text<'a>) -> Option<Text<'a>> {
+    /// The text with its templates rendered. Its place is that of an option that the template uses, if there is one: what
+    /// comes out wrong is mended there.
+    pub(super) fn text(&self, text: Text<'a>) -> Option<Text<'a>> {
         if !text.value.contains('{') {
             return Some(text);
         }
+        let place = self.origins(&text.value).first().map_or(text.place, |origin| origin.place);
         match self.environment.render_str(&text.value, &self.context) {
-            Ok(value) => Some(Text { value, ..text }),
+            Ok(value) => Some(Text { value, place }),
             Err(error) => {
                 let Fault { message, hint, .. } = self.explain(&text.value, &error);
-                text.fail(message, hint.unwrap_or_default());
+                let place = if refused(&error) { place } else { text.place };
+                place.fail(message, hint.unwrap_or_default());
                 None
             }
         }
+    }
+
+    /// Where what a template uses comes from; what the appliance says comes first.
+    pub(super) fn origins(&self, template: &str) -> Vec<Origin<'a>> {
+        self.origins.of(&self.overlay, &self.names(template))
     }
 
     /// The contents of a template's file, rendered.
@@ -58,27 +75,22 @@ impl Renderer {
     }
 
     /// The rendered text of a key, if it is there.
-    pub(super) fn get<'a>(&self, table: &Table<'a>, key: &str) -> Option<Text<'a>> {
+    pub(super) fn get(&self, table: &Table<'a>, key: &str) -> Option<Text<'a>> {
         self.text(table.string(key)?)
     }
 
     /// The rendered text of a key that must be there.
-    pub(super) fn require<'a>(
-        &self,
-        table: &Table<'a>,
-        key: &str,
-        example: &str,
-    ) -> Option<Text<'a>> {
+    pub(super) fn require(&self, table: &Table<'a>, key: &str, example: &str) -> Option<Text<'a>> {
         self.text(table.require(key, example)?.string()?)
     }
 
     /// The rendered texts of a list.
-    pub(super) fn list<'a>(&self, table: &Table<'a>, key: &str) -> Vec<Text<'a>> {
+    pub(super) fn list(&self, table: &Table<'a>, key: &str) -> Vec<Text<'a>> {
         table.strings(key).into_iter().filter_map(|text| self.text(text)).collect()
     }
 
     /// `owner` (root unless given), `group` (the same unless given) and `mode`.
-    pub(super) fn access(&self, table: &Table<'_>) -> Option<(String, String, u16)> {
+    pub(super) fn access(&self, table: &Table<'a>) -> Option<(String, String, u16)> {
         let mode =
             self.require(table, "mode", "mode = \"0750\"").and_then(|mode| names::mode(&mode));
         let owner = match table.get("owner") {
@@ -106,18 +118,26 @@ impl Renderer {
         let line = error.line().unwrap_or(1).saturating_sub(1);
         let line = template.split_inclusive('\n').take(line).map(str::len).sum::<usize>();
         let span = error.range().unwrap_or(line..line);
+        if refused(error) {
+            return Fault::new(span, error.detail().unwrap_or_default());
+        }
         let message = format!("the template cannot be rendered: {}{detail}", error.kind());
         Fault::new(span, message).hint(help)
     }
 
-    /// The first name in the template that is not defined, and what there is instead.
-    fn undefined(&self, template: &str) -> Option<(String, String)> {
-        let parsed = self.environment.template_from_str(template).ok()?;
+    /// What the template uses, as it comes.
+    fn names(&self, template: &str) -> Vec<String> {
+        let Ok(parsed) = self.environment.template_from_str(template) else { return Vec::new() };
         let mut names: Vec<String> = parsed.undeclared_variables(true).into_iter().collect();
         names.retain(|name| self.environment.globals().all(|(global, _)| global != name));
         names.sort_by_key(|name| (template.find(name.as_str()), name.clone()));
+        names
+    }
+
+    /// The first name in the template that is not defined, and what there is instead.
+    fn undefined(&self, template: &str) -> Option<(String, String)> {
         let missing = |name: &String| Some((name.clone(), self.missing(name, template)?));
-        names.iter().find_map(missing)
+        self.names(template).iter().find_map(missing)
     }
 
     /// What there is instead of the first undefined part of `options.max_upload`.

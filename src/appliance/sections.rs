@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::document::Text;
+use super::document::{Place, Text};
 use super::error::hint;
 use super::render::Renderer;
 use super::walk::{Node, Table};
@@ -19,11 +19,14 @@ const TIMEOUTS: (i64, i64) = (1, 3600);
 pub(super) type Placed<'a, T> = (T, Text<'a>);
 
 /// `[[users]]`, with the place of the name and of the id.
-pub(super) fn users<'a>(root: &Table<'a>, render: &Renderer) -> Vec<(User, Text<'a>, Node<'a>)> {
+pub(super) fn users<'a>(
+    root: &Table<'a>,
+    render: &Renderer<'a>,
+) -> Vec<(User, Text<'a>, Node<'a>)> {
     root.tables("users").iter().filter_map(|table| user(table, render)).collect()
 }
 
-fn user<'a>(table: &Table<'a>, render: &Renderer) -> Option<(User, Text<'a>, Node<'a>)> {
+fn user<'a>(table: &Table<'a>, render: &Renderer<'a>) -> Option<(User, Text<'a>, Node<'a>)> {
     table.only(&["name", "id", "home", "shell", "comment", "groups"]);
     let text = table.require("name", "name = \"...\"").and_then(|node| node.string());
     let id = table.require("id", "id = 400, or another that is free, up to 499");
@@ -48,18 +51,21 @@ fn user<'a>(table: &Table<'a>, render: &Renderer) -> Option<(User, Text<'a>, Nod
     Some((user, text, id?))
 }
 
-/// `[[ports]]`, with the place of the number.
-pub(super) fn ports<'a>(root: &Table<'a>, render: &Renderer) -> Vec<(Port, Node<'a>)> {
+/// `[[ports]]`, with the place of the number, or of the option that decides it.
+pub(super) fn ports<'a>(root: &Table<'a>, render: &Renderer<'a>) -> Vec<(Port, Place<'a>)> {
     root.tables("ports").iter().filter_map(|table| port(table, render)).collect()
 }
 
-fn port<'a>(table: &Table<'a>, render: &Renderer) -> Option<(Port, Node<'a>)> {
+fn port<'a>(table: &Table<'a>, render: &Renderer<'a>) -> Option<(Port, Place<'a>)> {
     table.only(&["number", "to", "protocol", "purpose", "open"]);
     let open = table.get("open").is_none_or(|node| node.boolean().unwrap_or(true));
     let node = table.require("number", "number = 443");
-    let number = node.as_ref().and_then(|node| port_number(node, render));
+    let number = node.and_then(|node| port_number(node, render));
+    let place = number.as_ref().map(|(_, node)| node.place);
+    let number = number.map(|(number, _)| number);
     let to = match table.get("to") {
-        Some(node) => port_number(&node, render).filter(|to| is_last(&node, *to, number)),
+        Some(node) => port_number(node, render)
+            .and_then(|(to, node)| is_last(&node, to, number).then_some(to)),
         None => number,
     };
     let purpose = render.require(table, "purpose", "purpose = \"What it is for\"");
@@ -77,7 +83,7 @@ fn port<'a>(table: &Table<'a>, render: &Renderer) -> Option<(Port, Node<'a>)> {
         },
     };
     let (number, to, protocol, purpose) = (number?, to?, protocol?, purpose?.value);
-    Some((Port { number, to, protocol, purpose, open }, node?))
+    Some((Port { number, to, protocol, purpose, open }, place?))
 }
 
 /// Whether `to` can be the last port of a range that begins with `number`.
@@ -88,10 +94,12 @@ fn is_last(node: &Node<'_>, to: u16, number: Option<u16>) -> bool {
     false
 }
 
-fn port_number(node: &Node<'_>, render: &Renderer) -> Option<u16> {
+/// The number, and its node at the option that decides it.
+fn port_number<'a>(mut node: Node<'a>, render: &Renderer<'a>) -> Option<(u16, Node<'a>)> {
     let number = if node.is_string() {
         let text = render.text(node.string()?)?;
         let number = text.value.trim().parse::<i64>();
+        node.place = text.place;
         if number.is_err() {
             let help = "write a number, or a template that gives one: \"{{ options.port }}\"";
             node.fail(format!("must be a number, not \"{}\"", text.value), help);
@@ -100,11 +108,12 @@ fn port_number(node: &Node<'_>, render: &Renderer) -> Option<u16> {
     } else {
         node.integer()?
     };
-    u16::try_from(node.within(number, (1, 65_535), |number| number.to_string())?).ok()
+    let number = node.within(number, (1, 65_535), |number| number.to_string())?;
+    Some((u16::try_from(number).ok()?, node))
 }
 
 /// `[[state]]`
-pub(super) fn state<'a>(root: &Table<'a>, render: &Renderer) -> Vec<Placed<'a, StateDir>> {
+pub(super) fn state<'a>(root: &Table<'a>, render: &Renderer<'a>) -> Vec<Placed<'a, StateDir>> {
     let state = |table: &Table<'a>| {
         table.only(&["path", "owner", "group", "mode", "rollback"]);
         let text = render.require(table, "path", "path = \"/var/lib/...\"");
@@ -120,7 +129,7 @@ pub(super) fn state<'a>(root: &Table<'a>, render: &Renderer) -> Vec<Placed<'a, S
 }
 
 /// `[[secrets]]`
-pub(super) fn secrets<'a>(root: &Table<'a>, render: &Renderer) -> Vec<Placed<'a, Secret>> {
+pub(super) fn secrets<'a>(root: &Table<'a>, render: &Renderer<'a>) -> Vec<Placed<'a, Secret>> {
     let secret = |table: &Table<'a>| {
         table.only(&["path", "owner", "group", "mode", "generate"]);
         let text = render.require(table, "path", "path = \"/var/lib/.../secret\"");
@@ -160,7 +169,7 @@ fn command(text: &Text<'_>, what: &str) -> Option<String> {
 /// `[[files]]`; every one must be among `files`, the paths of the overlay's own files on the box.
 pub(super) fn files<'a>(
     root: &Table<'a>,
-    render: &Renderer,
+    render: &Renderer<'a>,
     files: &[String],
 ) -> Vec<Placed<'a, FileRule>> {
     let rule = |table: &Table<'a>| {
@@ -210,12 +219,12 @@ pub(super) fn files_below(root: &Path) -> std::io::Result<Vec<String>> {
 }
 
 /// The list `enable` or `mask`.
-pub(super) fn units(root: &Table<'_>, key: &str, render: &Renderer) -> Vec<String> {
+pub(super) fn units<'a>(root: &Table<'a>, key: &str, render: &Renderer<'a>) -> Vec<String> {
     render.list(root, key).iter().filter_map(names::unit).collect()
 }
 
 /// `[[health]]`
-pub(super) fn health(root: &Table<'_>, render: &Renderer) -> Vec<HealthCheck> {
+pub(super) fn health<'a>(root: &Table<'a>, render: &Renderer<'a>) -> Vec<HealthCheck> {
     let mut checks: Vec<HealthCheck> = Vec::new();
     for table in root.tables("health") {
         table.only(&["name", "timeout", "unit", "tcp", "http", "command"]);
@@ -239,7 +248,7 @@ pub(super) fn health(root: &Table<'_>, render: &Renderer) -> Vec<HealthCheck> {
     checks
 }
 
-fn check(table: &Table<'_>, render: &Renderer) -> Option<Check> {
+fn check<'a>(table: &Table<'a>, render: &Renderer<'a>) -> Option<Check> {
     let kinds = ["unit", "tcp", "http", "command"];
     let mut entries = table.entries();
     entries.retain(|(key, _)| kinds.contains(&key.value.as_str()));

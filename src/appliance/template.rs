@@ -22,9 +22,21 @@ pub fn environment() -> Environment<'static> {
         .expect("the default delimiters are distinct");
     environment.set_syntax(whitespace);
     // For options that do not go together.
-    let fail = |why: String| Err::<Template, _>(Error::new(ErrorKind::InvalidOperation, why));
+    let fail = |why: String| {
+        Err::<Template, _>(Error::new(ErrorKind::InvalidOperation, why).with_source(Refused))
+    };
     environment.add_function("fail", fail);
     environment
+}
+
+/// Marks what the template's function `fail` says.
+#[derive(Debug, thiserror::Error)]
+#[error("refused")]
+struct Refused;
+
+/// Whether the template itself refused, by `fail`.
+pub fn refused(error: &Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<Refused>())
 }
 
 /// What the files and strings of `overlay` may use. Of a plan still being read, what is not known yet is empty.

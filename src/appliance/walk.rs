@@ -110,6 +110,11 @@ impl<'a> Node<'a> {
         matches!(self.value, Value::Text(_))
     }
 
+    /// Whether it is a text without a character.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self.value, Value::Text(text) if text.is_empty())
+    }
+
     pub(crate) fn is_table(&self) -> bool {
         matches!(self.value, Value::Table(_))
     }
@@ -169,9 +174,16 @@ impl<'a> Node<'a> {
     }
 
     pub(crate) fn table(&self) -> Option<Table<'a>> {
+        self.table_at(self.what.trim_matches('"'))
+    }
+
+    /// The same of one whose line is `[header]`.
+    pub(crate) fn table_at(&self, header: &str) -> Option<Table<'a>> {
         let Value::Table(entries) = self.value else {
-            let name = self.what.trim_matches('"');
-            self.wrong_type("a table", &format!("write a line [{name}], its keys below it"));
+            self.wrong_type(
+                "a table",
+                &format!("write a line [{header}], and below it KEY = VALUE"),
+            );
             return None;
         };
         Some(Table { place: self.place, entries })
