@@ -11,6 +11,17 @@ pub const HIDDEN: &str = "***";
 /// What is shown before the place where a long line is wrong.
 const BEFORE: usize = 32;
 
+/// Characters of a text that messages quote.
+const MAX_QUOTED: usize = 60;
+
+/// A text as messages quote it: not all of a long one.
+pub fn clipped(text: &str) -> String {
+    match text.char_indices().nth(MAX_QUOTED) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// Something wrong, before it is known where that is in lines and columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {

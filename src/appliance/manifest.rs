@@ -4,6 +4,7 @@ use super::document::Text;
 use super::error::hint;
 use super::walk::{Node, Table};
 use super::{AdminUser, Target, keys, names, target};
+use crate::diagnostic::clipped;
 
 /// Top-level keys.
 const KEYS: [&str; 8] =
@@ -58,7 +59,7 @@ fn appliance_name(text: &Text<'_>) -> Option<String> {
         return Some(name.clone());
     }
     let help = "lower-case letters, digits, dashes and dots, such as \"chat-test\"";
-    text.fail(format!("\"{name}\" cannot be an appliance's name"), help);
+    text.fail(format!("\"{}\" cannot be an appliance's name", clipped(name)), help);
     None
 }
 

@@ -2,12 +2,20 @@
 
 use super::document::Text;
 use crate::debian::relation::is_package_name;
+use crate::diagnostic::clipped;
 
 /// Accounts of Debian's base-passwd (`/usr/share/base-passwd/passwd.master`), there on every
 /// system.
 const BASE_ACCOUNTS: [&str; 18] = [
     "root", "daemon", "bin", "sys", "sync", "games", "man", "lp", "mail", "news", "uucp", "proxy",
     "www-data", "backup", "list", "irc", "_apt", "nobody",
+];
+
+/// Groups of the same (`group.master`), those of the accounts left out.
+const BASE_GROUPS: [&str; 23] = [
+    "adm", "tty", "disk", "kmem", "dialout", "fax", "voice", "cdrom", "floppy", "tape", "sudo",
+    "audio", "dip", "operator", "src", "shadow", "utmp", "video", "sasl", "plugdev", "staff",
+    "users", "nogroup",
 ];
 
 /// Kinds of units that can be enabled or masked.
@@ -70,10 +78,13 @@ pub fn check_login(name: &str) -> Result<(), (String, String)> {
     let rest = |c: char| first(c) || c.is_ascii_digit() || c == '-';
     if !name.starts_with(first) || !name.chars().all(rest) || name.len() > 32 {
         let help = "up to 32 lower-case letters, digits, - and _, beginning with a letter or _";
-        return Err((format!("\"{name}\" cannot be a login name"), help.to_owned()));
+        let message = format!("\"{}\" cannot be a login name", clipped(name));
+        return Err((message, help.to_owned()));
     }
-    if BASE_ACCOUNTS.contains(&name) {
-        let message = format!("\"{name}\" is an account of every Debian system");
+    let group = BASE_GROUPS.contains(&name);
+    if group || BASE_ACCOUNTS.contains(&name) {
+        let what = if group { "a group" } else { "an account" };
+        let message = format!("\"{name}\" is {what} of every Debian system");
         return Err((message, "take another name".to_owned()));
     }
     Ok(())
@@ -97,6 +108,8 @@ pub(super) fn account(text: Text<'_>) -> Option<String> {
 /// Characters of a domain: a user's identifier holds it and has at most 255 (Matrix specification, "User
 /// Identifiers"); DNS itself allows 253.
 const DOMAIN_MAX: usize = 230;
+/// Characters of any name in the DNS (RFC 1035, section 2.3.4, as it is written).
+const DNS_MAX: usize = 253;
 
 /// A DNS name of two labels or more (RFC 1123, section 2.1).
 pub(super) fn domain(text: &Text<'_>) -> Option<String> {
@@ -108,22 +121,37 @@ pub(super) fn domain(text: &Text<'_>) -> Option<String> {
 /// # Errors
 /// It cannot.
 pub fn check_domain(name: &str) -> Result<(), (String, String)> {
+    let message = || format!("\"{}\" is not a domain name", clipped(name));
+    if let Some(help) = no_dns_name(name) {
+        return Err((message(), help));
+    }
+    if name.len() > DOMAIN_MAX {
+        let help = format!(
+            "at most {DOMAIN_MAX} characters: Matrix allows 255 for a user's name and it together"
+        );
+        return Err((message(), help));
+    }
+    Ok(())
+}
+
+/// What to write instead, if it is no name in the DNS of two labels or more.
+pub(super) fn no_dns_name(name: &str) -> Option<String> {
     let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
     let label = |label: &str| {
         (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
     };
     let lower = name.to_ascii_lowercase();
     let numeric = |label: &str| label.bytes().all(|c| c.is_ascii_digit());
-    let help = if name != lower && lower.chars().all(letters) {
-        format!("write it in lower case: \"{lower}\"")
+    Some(if name != lower && lower.chars().all(letters) {
+        format!("write it in lower case: \"{}\"", clipped(&lower))
     } else if name.contains("//") || name.contains('@') || name.contains(':') {
         "only the name: no address, no user, no port; such as \"chat.example.org\"".to_owned()
     } else if !name.chars().all(letters) {
         "lower-case letters, digits, dashes and dots; others as punycode (xn--...)".to_owned()
-    } else if name.len() > DOMAIN_MAX {
-        format!(
-            "at most {DOMAIN_MAX} characters: Matrix allows 255 for a user's name and it together"
-        )
+    } else if name.len() > DNS_MAX {
+        format!("the DNS allows {DNS_MAX} characters")
+    } else if name.strip_suffix('.').is_some_and(|plain| plain.split('.').all(label)) {
+        format!("write it without the dot at its end: \"{}\"", name.trim_end_matches('.'))
     } else if !name.split('.').all(label) {
         "its parts have 1 to 63 characters, and no dash at either end".to_owned()
     } else if !name.contains('.') {
@@ -131,9 +159,8 @@ pub fn check_domain(name: &str) -> Result<(), (String, String)> {
     } else if name.rsplit('.').next().is_some_and(numeric) {
         "an IP address is not a name; users are named after this for ever".to_owned()
     } else {
-        return Ok(());
-    };
-    Err((format!("\"{name}\" is not a domain name"), help))
+        return None;
+    })
 }
 
 /// An absolute path in its plainest form, and not `/` itself.

@@ -12,6 +12,7 @@ use super::names;
 use super::origins::Origin;
 use super::units::{DURATION, SIZE, Wrong};
 use super::walk::{Node, Table};
+use crate::diagnostic::clipped;
 
 /// Longer patterns, and compiled ones that take more memory, are refused.
 const MAX_PATTERN: usize = 1 << 16;
@@ -30,9 +31,10 @@ enum Kind {
     Port,
     Address,
     Network,
+    Domain,
 }
 
-const KINDS: [(&str, Kind); 10] = [
+const KINDS: [(&str, Kind); 11] = [
     ("bool", Kind::Bool),
     ("int", Kind::Int),
     ("string", Kind::String),
@@ -43,11 +45,16 @@ const KINDS: [(&str, Kind); 10] = [
     ("port", Kind::Port),
     ("address", Kind::Address),
     ("network", Kind::Network),
+    ("domain", Kind::Domain),
 ];
 
 /// What lists may be of.
-const ITEMS: [(&str, Kind); 3] =
-    [("string", Kind::String), ("address", Kind::Address), ("network", Kind::Network)];
+const ITEMS: [(&str, Kind); 4] = [
+    ("string", Kind::String),
+    ("address", Kind::Address),
+    ("network", Kind::Network),
+    ("domain", Kind::Domain),
+];
 
 impl Kind {
     /// Keys that only some types have; `item`: of what a list is.
@@ -55,7 +62,7 @@ impl Kind {
         match key {
             "min" | "max" => matches!(self, Self::Int | Self::Size | Self::Duration | Self::Port),
             "choices" => self == Self::Enum,
-            "pattern" => item == Self::String,
+            "pattern" | "max-length" => item == Self::String,
             "of" => self == Self::List,
             "version" => matches!(item, Self::Address | Self::Network),
             "public" => item == Self::Address,
@@ -90,6 +97,8 @@ struct Rule {
     max: i64,
     choices: Vec<String>,
     pattern: Option<(String, Regex)>,
+    /// Characters.
+    max_length: usize,
     shape: Shape,
     /// Whether an empty text will do for none.
     empty: bool,
@@ -130,6 +139,7 @@ fn spec<'a>(table: &Table<'a>, name: &str) -> Option<Spec<'a>> {
         "max",
         "choices",
         "pattern",
+        "max-length",
         "of",
         "version",
         "public",
@@ -195,11 +205,18 @@ fn rule(table: &Table<'_>, kind: Kind, item: Kind) -> Option<Rule> {
         Some(pattern) => Some(compiled(&pattern)?),
         None => None,
     };
+    let max_length = match table.get("max-length").filter(|_| kind.takes(item, "max-length")) {
+        Some(node) => {
+            let number = node.within(node.integer()?, (1, i64::MAX), |n| n.to_string())?;
+            usize::try_from(number).unwrap_or(usize::MAX)
+        }
+        None => usize::MAX,
+    };
     let shape = shape(table, item)?;
     let empty = kind != Kind::List && table.get("default").is_some_and(|node| node.is_empty());
     let shapely = matches!(item, Kind::Address | Kind::Network);
     let about = about(table, shapely.then(|| shape.example()));
-    Some(Rule { kind, item, min, max, choices, pattern, shape, empty, about })
+    Some(Rule { kind, item, min, max, choices, pattern, max_length, shape, empty, about })
 }
 
 /// What addresses and networks must be like.
@@ -270,7 +287,7 @@ impl Rule {
     fn value(&self, node: &Node<'_>) -> Option<Value> {
         Some(match self.kind {
             Kind::Bool => Value::Bool(node.boolean()?),
-            Kind::String | Kind::Enum | Kind::Address | Kind::Network => {
+            Kind::String | Kind::Enum | Kind::Address | Kind::Network | Kind::Domain => {
                 let text = self.text(&node.string()?);
                 Value::String(text.map_err(|wrong| node.fail(wrong.message, wrong.help)).ok()?)
             }
@@ -290,7 +307,10 @@ impl Rule {
     /// One text of a list.
     fn item(&self, node: &Node<'_>, text: &Text<'_>) -> Option<String> {
         let fail = |wrong: Wrong| {
-            text.fail(format!("\"{}\" in {} {}", text.value, node.what, wrong.message), wrong.help)
+            text.fail(
+                format!("\"{}\" in {} {}", clipped(&text.value), node.what, wrong.message),
+                wrong.help,
+            )
         };
         self.text(text).map_err(fail).ok()
     }
@@ -309,6 +329,17 @@ impl Rule {
             let parsed = self.shape.parse(text);
             return parsed.map_err(|wrong| Wrong { help: join(wrong.help, &self.about), ..wrong });
         }
+        if let Some(help) = names::no_dns_name(text).filter(|_| self.item == Kind::Domain) {
+            let help = join(help, &self.about);
+            return Err(Wrong { message: "is not a domain name".to_owned(), help });
+        }
+        if let Some(wrong) = unseen(text) {
+            return Err(wrong);
+        }
+        if text.chars().count() > self.max_length {
+            let help = format!("at most {} characters", self.max_length);
+            return Err(Wrong { message: "is too long".to_owned(), help });
+        }
         match &self.pattern {
             Some((pattern, regex)) if !regex.is_match(text) => {
                 let short = pattern.chars().count() <= SHOWN_PATTERN;
@@ -319,6 +350,24 @@ impl Rule {
             _ => Ok(text.to_owned()),
         }
     }
+}
+
+/// What nobody sees in a text has no place in the files that templates make: line breaks, other control characters,
+/// those that turn the direction of writing, spaces at either end.
+fn unseen(text: &str) -> Option<Wrong> {
+    let hidden = |c: &char| {
+        let marks = "\u{ad}\u{200b}\u{200e}\u{200f}\u{feff}";
+        let ranges = [('\u{2028}', '\u{202e}'), ('\u{2060}', '\u{206f}')];
+        let within = ranges.iter().any(|(first, last)| (first..=last).contains(&c));
+        c.is_control() || marks.contains(*c) || within
+    };
+    let message = match text.chars().find(hidden) {
+        Some('\n') => "has a line break".to_owned(),
+        Some(c) => format!("has the character U+{:04X}, which nobody sees", u32::from(c)),
+        None if text != text.trim() => "begins or ends with white space".to_owned(),
+        None => return None,
+    };
+    Some(Wrong { message, help: "write it on one line, without".to_owned() })
 }
 
 /// The values of an overlay's options, and whose they are: `set` is the appliance's `[options.OVERLAY]`.

@@ -130,7 +130,7 @@ impl<'a> Renderer<'a> {
         let Ok(parsed) = self.environment.template_from_str(template) else { return Vec::new() };
         let mut names: Vec<String> = parsed.undeclared_variables(true).into_iter().collect();
         names.retain(|name| self.environment.globals().all(|(global, _)| global != name));
-        names.sort_by_key(|name| (template.find(name.as_str()), name.clone()));
+        names.sort_by_key(|name| (position(template, name), name.clone()));
         names
     }
 
@@ -162,5 +162,25 @@ impl<'a> Renderer<'a> {
             value = inner;
         }
         None
+    }
+}
+
+/// Where a name stands first, not as the beginning of a longer one.
+fn position(template: &str, name: &str) -> usize {
+    let longer = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let whole = |(at, _): &(usize, &str)| !template[at + name.len()..].starts_with(longer);
+    template.match_indices(name).find(whole).map_or(usize::MAX, |(at, _)| at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_where_they_stand_as_a_whole() {
+        let template = "{{ options.port_range and options.port }}";
+        assert_eq!(position(template, "options.port_range"), 3);
+        assert_eq!(position(template, "options.port"), 26);
+        assert_eq!(position(template, "options.ports"), usize::MAX);
     }
 }

@@ -3,6 +3,7 @@
 use super::document::{Entry, Item, Place, Text, Value};
 use super::error::hint;
 use super::units::{DURATION, Quantity, SIZE};
+use crate::diagnostic::clipped;
 
 /// A table and where it begins.
 #[derive(Clone, Copy)]
@@ -128,7 +129,7 @@ impl<'a> Node<'a> {
         let help = match self.value {
             Value::Text(value) => return Some(Text { place: self.place, value: value.clone() }),
             Value::List(_) | Value::Table(_) => "write one text in quotes".to_owned(),
-            _ => format!("put it in quotes: \"{}\"", self.place.text()),
+            _ => format!("put it in quotes: \"{}\"", clipped(self.place.text())),
         };
         self.wrong_type("a text", &help);
         None
@@ -137,7 +138,7 @@ impl<'a> Node<'a> {
     pub(crate) fn strings(&self) -> Vec<Text<'a>> {
         let Value::List(items) = self.value else {
             let help = match self.value {
-                Value::Text(_) => format!("put it in brackets: [{}]", self.place.text()),
+                Value::Text(_) => format!("put it in brackets: [{}]", clipped(self.place.text())),
                 _ => "write texts in brackets: [\"...\", \"...\"]".to_owned(),
             };
             self.wrong_type("a list of texts", &help);
