@@ -80,6 +80,18 @@ impl Catalog {
         self.dir.join(Path::new(name))
     }
 
+    /// Users and groups that Debian packages make.
+    pub(super) fn debian_accounts(&self) -> Result<BTreeSet<String>, LoadError> {
+        let path = self.dir.join("debian/ids.toml");
+        if !path.exists() {
+            return Ok(BTreeSet::new());
+        }
+        let document = Document::read(&path, "it must be readable")?;
+        let report = Report::default();
+        let ids = document.root(&report).table("ids").map(|table| table.entries());
+        Ok(ids.unwrap_or_default().into_iter().map(|(name, _)| name.value).collect())
+    }
+
     fn known(&self, text: &Text<'_>) -> Option<String> {
         let found = self.names.iter().find(|name| **name == text.value).cloned();
         if found.is_none() {

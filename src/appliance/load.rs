@@ -1,7 +1,7 @@
 //! From `appliance.toml` to a plan, in phases; each relies on what those before it have found
 //! right.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::catalog::{self, Catalog};
@@ -73,7 +73,8 @@ fn plan(document: &Document, appliance_toml: &Path) -> Result<Plan, LoadError> {
     bundles::settle(&mut plan, &mut sources, &origins);
     report.check()?;
     plan.request = request(&manifest, &plan, &sources);
-    users(&mut plan, &manifest, &sources, &origins);
+    let debian = catalog.debian_accounts()?;
+    users(&mut plan, &manifest, &sources, &origins, &debian);
     report.check()?;
     ports(&mut plan, &sources, &origins);
     report.check()?;
@@ -175,7 +176,12 @@ fn users<'a>(
     manifest: &Manifest<'a>,
     sources: &[Source<'a>],
     origins: &Origins<'a>,
+    debian: &BTreeSet<String>,
 ) {
+    let taken = |name: &str| {
+        let message = format!("\"{name}\" is a user or group of a Debian package");
+        debian.contains(name).then_some(message)
+    };
     let (mut names, mut ids) = (Unique::default(), Unique::default());
     let mut found = Vec::new();
     for (source, overlay) in sources.iter().zip(&plan.overlays) {
@@ -185,9 +191,15 @@ fn users<'a>(
             names.claim(user.name.clone(), name.place, || {
                 format!("there are two users \"{}\"", user.name)
             });
+            if let Some(message) = taken(&user.name) {
+                name.fail(message, "take another name; overlays/debian/ids.toml has this one");
+            }
             ids.claim(user.id, id.place, || format!("two users have the id {}", user.id));
         }
         found.push(users.into_iter().map(|(user, ..)| user).collect());
+    }
+    if let (Some(name), Some(message)) = (&manifest.admin_name, taken(&plan.admin.name)) {
+        name.fail(message, "take another name");
     }
     if let Some(first) = names.first(&plan.admin.name) {
         let message = format!("\"{}\" is a user of an overlay", plan.admin.name);

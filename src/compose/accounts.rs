@@ -73,6 +73,11 @@ impl Files {
 
     fn add(&mut self, user: &User, day: i64) -> Result<(), SystemError> {
         let User { name, id, home, shell, groups, comment } = user;
+        for (rows, what) in [(&self.passwd, "user"), (&self.group, "group")] {
+            if rows.iter().any(|row| row[0] == *name) {
+                return Err(SystemError::Taken { what, name: name.clone() });
+            }
+        }
         // `*`, not `!`: no password fits, but the account is not locked, so keys still do.
         let row = |line: String| line.split(':').map(str::to_owned).collect::<Vec<_>>();
         self.passwd.push(row(format!("{name}:x:{id}:{id}:{comment}:{home}:{shell}")));
@@ -151,6 +156,12 @@ mod tests {
         assert_eq!(files.group[1].join(":"), "sudo:x:27:other,me");
         assert_eq!(files.gshadow[2].join(":"), "adm:*::me");
         assert_eq!(files.ids().users["me"], 401);
+        let error = files.add(&user, 0).expect_err("there already").to_string();
+        assert!(error.contains("'me'"), "{error}");
+        user.name = "adm".into();
+        let error = files.add(&user, 0).expect_err("a group").to_string();
+        assert!(error.contains("the group 'adm'"), "{error}");
+        user.name = "you".into();
         user.groups = vec!["wheel".into()];
         let error = files.add(&user, 0).expect_err("no such group").to_string();
         assert!(error.contains("'wheel'"), "{error}");

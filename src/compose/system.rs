@@ -60,6 +60,16 @@ pub enum SystemError {
         /// Its name.
         name: String,
     },
+    /// A user of an overlay, or the administrator, is called as one that a package brings.
+    #[error(
+        "a package brings the {what} '{name}'; give the overlay's user, or admin.name, another name"
+    )]
+    Taken {
+        /// `user` or `group`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
     /// A unit cannot be enabled.
     #[error("overlay {overlay}: enabling {unit}: {source}")]
     Enable {
