@@ -215,7 +215,9 @@ fn two_overlays_with_one_file_are_refused() {
     add_overlay(&copy, "walls", "etc/nftables.conf", "# none\n");
     let words = refused(&copy);
     assert!(
-        words.contains("etc/nftables.conf: the overlay \"firewall\" has this file, too"),
+        words.contains(
+            "/etc/nftables.conf: files/ of overlay \"walls\" has this file, and files/ of overlay \"firewall\" has it, too"
+        ),
         "{words}"
     );
     assert!(!copy.images().join("current").exists());

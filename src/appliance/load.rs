@@ -71,6 +71,7 @@ fn plan(document: &Document, appliance_toml: &Path) -> Result<Plan, LoadError> {
     }
     report.check()?;
     bundles::settle(&mut plan, &mut sources, &origins);
+    fetched(&sources);
     report.check()?;
     plan.request = request(&manifest, &plan, &sources);
     let debian = catalog.debian_accounts()?;
@@ -159,6 +160,18 @@ fn inputs(sources: &[Source<'_>]) {
         folders.claim(folder.clone(), *place, || {
             format!("two Python environments are in \"{folder}\"")
         });
+    }
+}
+
+/// Files by address of which all are there; what else may clash shows when all is put together.
+fn fetched(sources: &[Source<'_>]) {
+    let mut paths = Unique::default();
+    for source in sources {
+        let kept = |(name, _): &&(String, Text<'_>)| source.url.contains_key(name);
+        for (_, into) in source.files.iter().filter(kept) {
+            let message = || format!("two inputs are the file \"{}\"", into.value);
+            paths.claim(into.value.clone(), into.place, message);
+        }
     }
 }
 

@@ -48,6 +48,8 @@ pub(super) struct Source<'a> {
     pub(super) url: BTreeMap<String, UrlRequest>,
     /// Where its Python environments are.
     pub(super) folders: Vec<(String, Place<'a>)>,
+    /// Where its files by address are put, with the input's name.
+    pub(super) files: Vec<(String, Text<'a>)>,
     /// Names of all inputs.
     pub(super) inputs: Vec<Text<'a>>,
     /// What is only there if a template says so.
@@ -99,10 +101,23 @@ pub(super) fn read<'a>(
         formats: Vec::new(),
     };
     let (npm, url) = (BTreeMap::new(), BTreeMap::new());
-    let (folders, inputs, formats) = (Vec::new(), Vec::new(), Vec::new());
+    let (folders, files) = (Vec::new(), Vec::new());
+    let (inputs, formats) = (Vec::new(), Vec::new());
     let (when, imports) = (Vec::new(), Vec::new());
-    let mut source =
-        Source { name, root, specs, npm, url, folders, inputs, when, imports, formats, overlay };
+    let mut source = Source {
+        name,
+        root,
+        specs,
+        npm,
+        url,
+        folders,
+        files,
+        inputs,
+        when,
+        imports,
+        formats,
+        overlay,
+    };
     if let Some(table) = root.table("inputs") {
         source.inputs(&table);
     }
@@ -243,7 +258,11 @@ impl<'a> Source<'a> {
 
     fn put_into(&mut self, kind: InputKind, name: &str, table: &Table<'a>) {
         let into = table.require("into", &format!("into = \"/usr/share/{name}\""));
-        let path = into.and_then(|node| names::path(&node.string()?));
+        let text = into.and_then(|node| node.string());
+        let path = text.as_ref().and_then(names::path);
+        if let (Some(text), InputKind::Url) = (text, kind) {
+            self.files.push((name.to_owned(), text));
+        }
         let (name, into) = (name.to_owned(), path.unwrap_or_default());
         self.overlay.inputs.push(Input { kind, name, into });
     }

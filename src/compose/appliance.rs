@@ -1,6 +1,7 @@
 //! The whole root file system of an appliance.
 
 use super::bundle::BundleError;
+use super::claims::{Claims, Clash};
 use super::finish::{self, Finish, FinishError};
 use super::formats::{FormatError, formats};
 use super::packages::{self, ComposeError, Event};
@@ -29,6 +30,9 @@ pub enum ApplianceError {
     /// Web files cannot be made.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    /// Two parts of overlays have the same file.
+    #[error(transparent)]
+    Clash(#[from] Clash),
     /// An overlay is wrong.
     #[error(transparent)]
     System(#[from] SystemError),
@@ -74,15 +78,22 @@ pub fn compose(inputs: &Inputs<'_>) -> Result<Tree, ApplianceError> {
     let context = Finish { store, tools, epoch: lock.epoch };
     let debs = lock.debs_of(Group::Image);
     let packages = packages::install(store, &debs, declarations, lock.epoch, events)?;
-    let mut tree = system(inputs, &packages)?;
-    for env in plan.overlays.iter().flat_map(|overlay| &overlay.python) {
-        interrupt::check().map_err(ComposeError::from)?;
-        tree.overlay(&wheels::install(context, env, &lock.wheels)?)?;
+    let mut claims = Claims::new(&packages);
+    let mut tree = system(inputs, &packages, &mut claims)?;
+    for overlay in &plan.overlays {
+        for env in &overlay.python {
+            interrupt::check().map_err(ComposeError::from)?;
+            let made = wheels::install(context, env, &lock.wheels)?;
+            claims.part(overlay, ("Python environment", &env.name), &made)?;
+            tree.overlay(&made)?;
+        }
     }
     for overlay in &plan.overlays {
         for wanted in &overlay.bundles {
             interrupt::check().map_err(ComposeError::from)?;
-            tree.overlay(&bundle::make(context, plan, overlay, wanted, lock, None)?)?;
+            let made = bundle::make(context, plan, overlay, wanted, lock, None)?;
+            claims.part(overlay, ("bundle", &wanted.name), &made)?;
+            tree.overlay(&made)?;
         }
     }
     interrupt::check().map_err(ComposeError::from)?;
@@ -154,17 +165,32 @@ pub fn tools_tree(
 }
 
 /// Overlays over packages, kept under the digest of the plan and of all their files.
-fn system(inputs: &Inputs<'_>, packages: &Tree) -> Result<Tree, ApplianceError> {
+fn system(
+    inputs: &Inputs<'_>,
+    packages: &Tree,
+    claims: &mut Claims<'_>,
+) -> Result<Tree, ApplianceError> {
     let Inputs { store, plan, lock, .. } = *inputs;
     let sources = plan.overlays.iter().map(|overlay| overlay::read(plan, overlay, "files"));
     let sources = sources.collect::<Result<Vec<_>, _>>()?;
+    let parts = plan.overlays.iter().map(|overlay| extra::all(store, overlay, lock));
+    let parts = parts.collect::<Result<Vec<_>, _>>()?;
+    for ((overlay, sources), parts) in plan.overlays.iter().zip(&sources).zip(&parts) {
+        for (input, tree) in parts {
+            claims.part(overlay, ("input", &input.name), tree)?;
+        }
+        claims.files(overlay, sources.iter().map(overlay::Source::path))?;
+    }
     let mut key = Hasher::step("system");
     key.field(lock.epoch.to_le_bytes());
     key.field(packages.id().as_bytes()).field(plan.identity());
     sources.iter().flatten().for_each(|source| source.identify(&mut key));
-    plan.overlays.iter().for_each(|overlay| extra::identify(overlay, lock, &mut key));
-    let files =
-        store.tree(key.finish(), |pack| system::files(store, pack, packages, plan, lock, sources));
+    for (_, tree) in parts.iter().flatten() {
+        key.field(tree.id().as_bytes());
+    }
+    let files = store.tree(key.finish(), |pack| {
+        system::files(store, pack, packages, plan, lock.epoch, &parts, sources)
+    });
     let files = files.map_err(StepError::into_inner)?;
     let formats = formats(plan, lock)?;
     let mut key = Hasher::step("settle");

@@ -3,50 +3,67 @@
 use flate2::read::GzDecoder;
 
 use super::system::{SystemError, SystemRoot};
-use crate::appliance::{InputKind, Overlay};
+use crate::appliance::{Input, InputKind, Overlay};
 use crate::debian::archive::Limited;
 use crate::debian::unpack::{Source, unpack};
 use crate::digest::{Digest, Hasher};
 use crate::lock::{Lock, npm_root};
-use crate::store::PackWriter;
-use crate::tree::{Node, Tree};
+use crate::store::{PackWriter, StepError, Store};
+use crate::tree::{Entry, Meta, Node, Tree, TreePath};
 
 /// No package or archive unpacks to more.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// Adds what [`put`] takes from the lock to a key.
-pub(super) fn identify(overlay: &Overlay, lock: &Lock, key: &mut Hasher) {
-    for input in &overlay.inputs {
-        let digest = locked(lock, input.kind, &input.name);
-        key.field(&input.into).field(digest.map(|digest| digest.to_string()).unwrap_or_default());
-    }
+/// The inputs of an overlay, each with its files under their paths on the box.
+pub(super) fn all<'a>(
+    store: &Store,
+    overlay: &'a Overlay,
+    lock: &Lock,
+) -> Result<Vec<(&'a Input, Tree)>, SystemError> {
+    let one = |input| Ok((input, unpacked(store, input, lock)?));
+    overlay.inputs.iter().map(one).collect()
 }
 
-/// Puts the inputs of an overlay into the tree.
-pub(super) fn put(
-    root: &mut SystemRoot<'_>,
-    overlay: &Overlay,
-    lock: &Lock,
-) -> Result<(), SystemError> {
-    for input in &overlay.inputs {
-        let wrong = |why: String| SystemError::Input { name: input.name.clone(), why };
-        let bytes = match locked(lock, input.kind, &input.name) {
-            Some(digest) => root.store.read_blob(&digest)?,
-            None => None,
-        };
-        let bytes = bytes.ok_or_else(|| wrong("it is not in the store".to_owned()))?;
-        match input.kind {
-            InputKind::Url => {
-                let node = Node::File(root.pack.append(&bytes)?);
-                root.put(&input.into, root.meta(0o644), node)?;
+/// The files of one, kept, or unpacked now.
+fn unpacked(store: &Store, input: &Input, lock: &Lock) -> Result<Tree, SystemError> {
+    let wrong = |why: String| SystemError::Input { name: input.name.clone(), why };
+    let absent = || wrong("it is not in the store".to_owned());
+    let digest = locked(lock, input.kind, &input.name).ok_or_else(absent)?;
+    let mut key = Hasher::step("input");
+    key.field(digest.as_bytes()).field(format!("{:?}", input.kind)).field(&input.into);
+    key.field(lock.epoch.to_le_bytes());
+    let made = store.tree(key.finish(), |pack| {
+        let bytes = store.read_blob(&digest)?.ok_or_else(absent)?;
+        let mut tree = Tree::new();
+        let mut put = |path: &str, mode, node| {
+            let path: TreePath = path.trim_start_matches('/').parse()?;
+            if let Some(parent) = path.parent() {
+                tree.make_dirs(&parent.parse()?, lock.epoch)?;
             }
+            let meta = Meta::root(mode, lock.epoch);
+            Ok::<_, SystemError>(tree.replace(path, Entry { meta, node })?)
+        };
+        match input.kind {
+            InputKind::Url => put(&input.into, 0o644, Node::File(pack.append(&bytes)?))?,
             InputKind::Npm | InputKind::Archive => {
-                let package = package(&bytes, root.pack).map_err(wrong)?;
-                root.put(&input.into, root.meta(0o755), Node::Dir)?;
-                for (path, mode, node) in package {
-                    let path = format!("{}/{path}", input.into);
-                    root.put(&path, root.meta(mode), node)?;
+                put(&input.into, 0o755, Node::Dir)?;
+                for (path, mode, node) in package(&bytes, pack).map_err(wrong)? {
+                    put(&format!("{}/{path}", input.into), mode, node)?;
                 }
+            }
+        }
+        Ok(tree)
+    });
+    made.map_err(StepError::<SystemError>::into_inner)
+}
+
+/// Puts the inputs of an overlay into the tree; of folders above theirs only those that are missing.
+pub(super) fn put(root: &mut SystemRoot<'_>, inputs: &[(&Input, Tree)]) -> Result<(), SystemError> {
+    for (input, tree) in inputs {
+        let into = input.into.trim_start_matches('/');
+        for (path, entry) in tree.iter() {
+            if entry.node != Node::Dir || path.as_str() == into {
+                root.put(path.as_str(), entry.meta.clone(), entry.node.clone())?;
             }
         }
     }
@@ -101,7 +118,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::store::{Store, StoreError};
+    use crate::store::StoreError;
 
     fn tarball(entries: &[(&str, tar::EntryType, u32, &str)]) -> Vec<u8> {
         let mut tar = tar::Builder::new(Vec::new());

@@ -5,6 +5,7 @@ mod actions;
 mod alternatives;
 mod appliance;
 mod bundle;
+mod claims;
 mod declarations;
 mod dpkg_db;
 mod finish;
@@ -30,6 +31,7 @@ mod wheels;
 
 pub use appliance::{ApplianceError, Inputs, bundled, compose, identity, installed, tools_tree};
 pub use bundle::BundleError;
+pub use claims::Clash;
 pub use declarations::{DeclarationError, Declarations};
 pub use finish::FinishError;
 pub use formats::{FormatError, Formats, formats, numbers};

@@ -160,7 +160,7 @@ fn source(
     Ok(Source { path: target.to_owned(), kind: Kind::File { contents, executable } })
 }
 
-/// Puts the files into the tree; what packages put there gives way, and what an overlay put there that this one requires.
+/// Puts the files into the tree, over what is there: who may have what, `Claims` has found.
 pub(super) fn put(
     root: &mut SystemRoot<'_>,
     overlay: &Overlay,
@@ -169,16 +169,6 @@ pub(super) fn put(
     let rules: BTreeMap<&str, &FileRule> =
         overlay.files.iter().map(|rule| (rule.path.trim_start_matches('/'), rule)).collect();
     for Source { path, kind } in sources {
-        if let Some(owner) = root.owners.insert(path.clone(), overlay.name.clone())
-            && !overlay.requires.contains(&owner)
-        {
-            let why = format!(
-                "the overlay \"{owner}\" has this file, too; leave it out of one of them, or let \
-                 \"{}\" require \"{owner}\" to replace it",
-                overlay.name
-            );
-            return Err(SystemError::source(&overlay.dir.join("files").join(&path), &why));
-        }
         let (mut meta, node) = kind.entry(root)?;
         if let Some(rule) = rules.get(path.as_str()) {
             meta.mode = rule.mode;

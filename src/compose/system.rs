@@ -13,9 +13,8 @@ use super::packages::ComposeError;
 use super::root::Root;
 use super::units;
 use super::users::Accounts;
-use crate::appliance::{Check, Plan};
+use crate::appliance::{Check, Input, Plan};
 use crate::debian::scripts::Action;
-use crate::lock::Lock;
 use crate::store::{PackWriter, Store, StoreError};
 use crate::tree::{Entry, Meta, Node, PathError, Tree, TreeError, TreePath};
 
@@ -109,8 +108,6 @@ pub(super) struct SystemRoot<'a> {
     pub(super) pack: &'a mut PackWriter,
     pub(super) epoch: i64,
     ids: accounts::Ids,
-    /// Which overlay put what is at a path.
-    pub(super) owners: BTreeMap<String, String>,
 }
 
 /// The overlays' files, read and rendered: all of the host's that goes into the result.
@@ -122,15 +119,15 @@ pub(super) fn files(
     pack: &mut PackWriter,
     packages: &Tree,
     plan: &Plan,
-    lock: &Lock,
+    epoch: i64,
+    parts: &[Vec<(&Input, Tree)>],
     sources: Sources,
 ) -> Result<Tree, SystemError> {
-    let epoch = lock.epoch;
     let mut tree = packages.clone();
     let ids = accounts::add(store, pack, &mut tree, plan, epoch)?;
-    let mut root = SystemRoot { tree, store, pack, epoch, ids, owners: BTreeMap::new() };
-    for (overlay, sources) in plan.overlays.iter().zip(sources) {
-        inputs::put(&mut root, overlay, lock)?;
+    let mut root = SystemRoot { tree, store, pack, epoch, ids };
+    for ((overlay, sources), parts) in plan.overlays.iter().zip(sources).zip(parts) {
+        inputs::put(&mut root, parts)?;
         overlay::put(&mut root, overlay, sources)?;
     }
     Ok(root.tree)
@@ -154,8 +151,7 @@ pub(super) fn settle(
 ) -> Result<Tree, SystemError> {
     let About { plan, epoch, .. } = about;
     let ids = accounts::ids(store, files)?;
-    let (tree, owners) = (files.clone(), BTreeMap::new());
-    let mut root = SystemRoot { tree, store, pack, epoch, ids, owners };
+    let mut root = SystemRoot { tree: files.clone(), store, pack, epoch, ids };
     units(&mut root, plan)?;
     authorized_keys(&mut root, plan)?;
     local_time(&mut root)?;
@@ -172,7 +168,7 @@ impl<'a> SystemRoot<'a> {
     /// A tree in which everything is root's.
     pub(super) fn of(tree: Tree, store: &'a Store, pack: &'a mut PackWriter, epoch: i64) -> Self {
         let ids = accounts::Ids::default();
-        Self { tree, store, pack, epoch, ids, owners: BTreeMap::new() }
+        Self { tree, store, pack, epoch, ids }
     }
 
     pub(super) fn meta(&self, mode: u16) -> Meta {
@@ -189,14 +185,7 @@ impl<'a> SystemRoot<'a> {
 
     /// Makes or replaces an entry; links in the middle of the path are followed, missing parents made.
     pub(super) fn put(&mut self, path: &str, meta: Meta, node: Node) -> Result<(), SystemError> {
-        let path: TreePath = path.parse()?;
-        let path = match path.parent() {
-            Some(parent) => match self.tree.resolve(parent) {
-                Some(real) => real.join(path.name())?,
-                None => path,
-            },
-            None => path,
-        };
+        let path = real(&self.tree, path)?;
         if let Some(parent) = path.parent() {
             self.tree.make_dirs(&parent.parse()?, self.epoch)?;
         }
@@ -207,6 +196,15 @@ impl<'a> SystemRoot<'a> {
     fn file(&mut self, path: &str, mode: u16, contents: &str) -> Result<(), SystemError> {
         let node = Node::File(self.pack.append(contents.as_bytes())?);
         self.put(path, self.meta(mode), node)
+    }
+}
+
+/// Where what is put at `path` comes to lie: links in the middle of it are followed.
+pub(super) fn real(tree: &Tree, path: &str) -> Result<TreePath, PathError> {
+    let path: TreePath = path.parse()?;
+    match path.parent().and_then(|parent| tree.resolve(parent)) {
+        Some(parent) => parent.join(path.name()),
+        None => Ok(path),
     }
 }
 
