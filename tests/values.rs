@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use chatimg::appliance::{Plan, load};
+use chatimg::appliance::{Change, Plan, load, load_changed, render_file};
 
 /// More overlays, options of overlays, and the line that is wrong; what the message says there.
 struct Case {
@@ -17,11 +17,16 @@ struct Case {
 
 /// Reads an appliance of the stack `matrix`.
 fn outcome(overlays: &[&str], rest: &str) -> (String, Result<Plan, String>) {
+    outcome_of("chat.example", overlays, rest)
+}
+
+/// The same, of this domain.
+fn outcome_of(domain: &str, overlays: &[&str], rest: &str) -> (String, Result<Plan, String>) {
     let dir = tempfile::tempdir().unwrap();
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     std::os::unix::fs::symlink(own.join("overlays"), dir.path().join("overlays")).unwrap();
     let text =
-        format!("stack = \"matrix\"\ndomain = \"chat.example\"\noverlays = {overlays:?}\n{rest}");
+        format!("stack = \"matrix\"\ndomain = \"{domain}\"\noverlays = {overlays:?}\n{rest}");
     let path = dir.path().join("appliance.toml");
     std::fs::write(&path, &text).unwrap();
     let plain = |text: String| text.replace(&format!("{}/", dir.path().display()), "");
@@ -481,4 +486,94 @@ fn values_that_do_not_go_together() {
             "[options.OVERLAY]",
         ),
     ]);
+}
+
+#[test]
+fn names_that_the_dns_cannot_hold() {
+    let label = "a".repeat(63);
+    let domain = format!("{label}.{label}.{label}.example");
+    let set = format!("[options.synapse]\nhost = \"{label}\"\n");
+    let (text, told) = outcome_of(&domain, &[], &set);
+    let line = text.lines().position(|line| line.starts_with("host")).unwrap() + 1;
+    let told = told.unwrap_err();
+    assert!(told.starts_with(&format!("appliance.toml:{line}:")), "{told}");
+    assert!(told.contains("longer than the 253 characters"), "{told}");
+}
+
+/// What an overlay's file becomes.
+fn rendered(plan: &Plan, overlay: &str, path: &str) -> String {
+    let overlay = plan.overlays.iter().find(|one| one.name == overlay).unwrap();
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("overlays").join(&overlay.name);
+    let path = own.join("files").join(format!("{path}.j2"));
+    let text = std::fs::read_to_string(&path).unwrap();
+    render_file(plan, overlay, &path, &text).unwrap()
+}
+
+#[test]
+fn values_that_are_right_reach_their_files() {
+    let set = r#"
+[options.base]
+dns = ["9.9.9.9", "2620:FE::FE", "::1"]
+[options.fail2ban]
+ignore = ["::1", "2001:db8::/32", "192.0.2.7", "10.0.0.0/8", "0.0.0.0/0"]
+[options.coturn]
+external-ip = "9.9.9.9"
+relay-port = 65280
+max-bps = "0 B"
+user-quota = 240
+[options.synapse]
+cache-memory = "12 GiB"
+local-media-lifetime = "1 d"
+federation-domains = ["matrix.org", "chat.example.org:8448", "[2001:db8::1]:8448", "192.0.2.1"]
+[options.acme]
+email = "o'neil+box@mail.example.org"
+server = "https://acme.example.org:14000/dir?x=1"
+names = ["xn--bcher-kva.example"]
+[options.web-client]
+title = "¡Räder & Töpfe! 100 % 👩‍🚒; # */"
+"#;
+    let set = set.replace(" & ", " + ");
+    let (_, plan) = outcome(&["cloudflare"], &set);
+    let plan = plan.unwrap_or_else(|error| panic!("{error}"));
+    for (overlay, path, line) in [
+        ("base", "etc/systemd/resolved.conf.d/chatimg.conf", "DNS=9.9.9.9 2620:fe::fe ::1"),
+        (
+            "fail2ban",
+            "etc/fail2ban/jail.d/chatimg.local",
+            "ignoreip = 127.0.0.0/8 ::1 ::1 2001:db8::/32 192.0.2.7 10.0.0.0/8 0.0.0.0/0",
+        ),
+        ("coturn", "etc/turnserver.conf", "external-ip=9.9.9.9"),
+        ("coturn", "etc/turnserver.conf", "max-port=65535"),
+        ("acme", "etc/chatimg/acme.json", r#"  "email": "o\u0027neil+box@mail.example.org","#),
+        (
+            "synapse",
+            "etc/matrix-synapse/homeserver.yaml",
+            r#"federation_domain_whitelist: ["matrix.org", "chat.example.org:8448", "[2001:db8::1]:8448", "192.0.2.1"]"#,
+        ),
+    ] {
+        let text = rendered(&plan, overlay, path);
+        assert!(text.lines().any(|own| own == line), "{line}\n{text}");
+    }
+}
+
+/// What `qemu-tests/` make of the appliance is one.
+#[test]
+fn the_appliances_of_tests_in_machines_load() {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut count = 0;
+    for entry in std::fs::read_dir(own.join("qemu-tests")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|end| end != "toml") {
+            continue;
+        }
+        let test: toml::Table = std::fs::read_to_string(&path).unwrap().parse().unwrap();
+        let guests = test.get("guests").and_then(toml::Value::as_table).into_iter().flatten();
+        for change in test.get("appliance").into_iter().chain(guests.map(|(_, change)| change)) {
+            let change: Change = change.clone().try_into().unwrap();
+            let plan = load_changed(&own.join("appliance.toml"), &change);
+            plan.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            count += 1;
+        }
+    }
+    assert!(count >= 3, "{count}");
 }
