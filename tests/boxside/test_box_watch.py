@@ -1,10 +1,14 @@
 """Alerts, the monthly check, memory errors, SMART: everything that decides without the box."""
 
+import contextlib
 import email
+import errno
 import http.server
 import importlib.machinery
 import importlib.util
+import io
 import json
+import re
 import socket
 import tempfile
 import threading
@@ -100,7 +104,7 @@ class Spooling(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
-        self.spool = Spool(Path(folder.name))
+        self.spool = Spool(Path(folder.name, "state"), Path(folder.name, "run"))
 
     def test_a_flapping_disk_is_told_once_and_counted(self):
         self.assertTrue(self.spool.add(alert()))
@@ -146,7 +150,7 @@ class Spooling(unittest.TestCase):
 
     def test_old_ones_go_and_damaged_ones_do_no_harm(self):
         self.spool.add(alert(at=0))
-        (self.spool.waiting / "0-0.json").write_text("{")
+        (self.spool.folder / "waiting/0-0.json").write_text("{")
         (self.spool.folder / "told.json").write_text("[]")
         self.spool.expire(1e9)
         self.assertEqual(len(self.spool.all()), 1)
@@ -154,8 +158,93 @@ class Spooling(unittest.TestCase):
         self.assertEqual(self.spool.names(), [])
         self.assertTrue(self.spool.add(alert()))
 
-    def test_the_folder_is_for_root_alone(self):
-        self.assertEqual(self.spool.waiting.stat().st_mode & 0o777, 0o700)
+    def test_the_folders_are_for_root_alone(self):
+        for folder in (self.spool.folder, self.spool.spare):
+            self.assertEqual((folder / "waiting").stat().st_mode & 0o777, 0o700)
+
+
+class FullDisk(Spooling):
+    """All that holds else, and what is peculiar to a data partition that takes nothing more."""
+
+    def setUp(self):
+        super().setUp()
+        self.full = True
+        write = durable.write
+
+        def refuse(path, *more, **named):
+            if self.full and self.spool.folder in Path(path).parents:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(path, *more, **named)
+
+        patch = mock.patch.object(durable, "write", refuse)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def test_an_alert_waits_in_memory(self):
+        self.assertTrue(self.spool.add(alert()))
+        self.assertEqual([one.subject for one in self.spool.all()], ["a disk failed"])
+        self.assertEqual([one.name for one in self.spool.spare.glob("waiting/*")], self.spool.names())
+        self.assertEqual(list(self.spool.folder.glob("waiting/*")), [])
+        self.assertFalse(self.spool.add(alert(at=1e9 + 60)))
+
+    def test_it_goes_to_the_disk_when_that_has_room_again(self):
+        self.spool.add(alert())
+        self.spool.settle()
+        self.assertEqual(len(list(self.spool.spare.glob("waiting/*"))), 1)
+        self.full = False
+        self.spool.settle()
+        self.assertEqual(list(self.spool.spare.glob("waiting/*")), [])
+        self.assertEqual([one.name for one in self.spool.folder.glob("waiting/*")], self.spool.names())
+        # And what was told is known there, too: it is not told again after a restart.
+        again = Spool(self.spool.folder, self.spool.folder.parent / "run after a restart")
+        self.assertFalse(again.add(alert(at=1e9 + 60)))
+
+    def test_one_from_before_is_tried_later_each_time(self):
+        self.full = False
+        self.spool.add(alert())
+        self.full = True
+        (name,) = self.spool.names()
+        one = self.spool.read(name)
+        one.put_off(1e9, "no network")
+        self.spool.keep(name, one)
+        self.assertEqual([found.tries for found in self.spool.all()], [1])
+        self.spool.remove(name)
+        self.assertEqual(self.spool.names(), [])
+
+    def test_it_is_sent(self):
+        module = program("send-alerts")
+        self.spool.add(alert())
+        sent = []
+        with (
+            mock.patch.object(module, "Spool", lambda: self.spool),
+            mock.patch.object(module.deliver, "load", lambda: deliver.Ways("box", "https://example.org/")),
+            mock.patch.object(module.deliver, "send", lambda _way, _ways, one: sent.append(one.subject)),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            self.assertEqual(module.main(), 0)
+        self.assertEqual((sent, self.spool.names()), (["a disk failed"], []))
+
+
+class Files(unittest.TestCase):
+    def test_a_write_that_fails_leaves_nothing_behind(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "file")
+            path.write_text("old")
+            with mock.patch.object(durable.os, "fsync", side_effect=OSError(errno.ENOSPC, "full")):
+                with self.assertRaises(OSError):
+                    durable.write(path, b"new")
+            self.assertEqual([(one.name, one.read_text()) for one in Path(folder).iterdir()], [("file", "old")])
+
+
+class Units(unittest.TestCase):
+    def test_the_sender_starts_for_both_folders_and_may_write_to_both(self):
+        unit = (OVERLAYS / "monitoring/files/etc/systemd/system/chatimg-alerts.service").read_text()
+        conditions = re.findall(r"^ConditionDirectoryNotEmpty=(.*)$", unit, re.M)
+        self.assertEqual(conditions, [f"|{folder}/waiting" for folder in (spool.FOLDER, spool.SPARE)])
+        self.assertIn(f"\nBindPaths={spool.FOLDER}\n", unit)
+        self.assertIn(f"\nRuntimeDirectory={spool.SPARE.relative_to('/run')}\nRuntimeDirectoryMode=0700\n", unit)
+        # What waits there must outlast the service.
+        self.assertIn("\nRuntimeDirectoryPreserve=yes\n", unit)
 
 
 class Settings(unittest.TestCase):

@@ -12,12 +12,18 @@ def write(path: Path | str, data: bytes, mode: int = 0o644) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(new)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(new, path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(new, path)
+    except OSError:
+        # The disk is full, perhaps: nothing of it stays there.
+        with contextlib.suppress(OSError):
+            os.unlink(new)
+        raise
     sync(os.path.dirname(path))
 
 

@@ -3,6 +3,10 @@
     /var/lib/chatimg/alerts/waiting/TIME-NUMBER.json
     /var/lib/chatimg/alerts/told.json
 
+What the data partition does not take, as it is full (which is to be told above all), lies in memory, below
+/run/chatimg-alerts, under the same name. Where both have a file, that is the newer one. It goes to the data partition when
+that has room again.
+
 A flapping disk must not send thousands: the same matter (`key`) is told once in QUIET seconds, all matters together
 PER_HOUR times an hour, and no more than LIMIT wait. What is held back is counted, and the next alert says how many.
 All of it is in the journal in any case.
@@ -12,13 +16,14 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from chatimg_box import durable
 
 FOLDER = Path("/var/lib/chatimg/alerts")
+SPARE = Path("/run/chatimg-alerts")
 QUIET = 6 * 3600
 PER_HOUR = 20
 LIMIT = 100
@@ -97,16 +102,18 @@ class Told:
 
 
 class Spool:
-    """The folder. Everything in it is changed under its lock, and durably."""
+    """The folders. Everything in them is changed under one lock, and durably if there is room."""
 
-    def __init__(self, folder: Path = FOLDER) -> None:
-        self.folder = folder
-        self.waiting = folder / "waiting"
-        self.waiting.mkdir(mode=0o700, parents=True, exist_ok=True)
+    def __init__(self, folder: Path = FOLDER, spare: Path = SPARE) -> None:
+        self.folder, self.spare = folder, spare
+        spare.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (spare / "waiting").mkdir(mode=0o700, exist_ok=True)
+        with suppress(OSError):
+            (folder / "waiting").mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        with open(self.folder / "lock", "w", encoding="ascii") as lock:
+        with open(self.spare / "lock", "w", encoding="ascii") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
@@ -119,9 +126,8 @@ class Spool:
             admitted = told.admits(alert.key, alert.time, len(self.names()))
             if admitted:
                 alert.body = "\n".join([alert.body[:LONGEST_BODY].rstrip(), *told.remarks(alert.key)])
-                name = f"{int(alert.time * 1000):015d}-{os.getpid()}.json"
-                durable.write_json(self.waiting / name, asdict(alert))
-            durable.write_json(self.folder / "told.json", asdict(told))
+                self.keep(f"{int(alert.time * 1000):015d}-{os.getpid()}.json", alert)
+            self._write("told.json", asdict(told))
             return admitted
 
     def outstanding(self, *prefixes: str) -> bool:
@@ -130,17 +136,17 @@ class Spool:
 
     def _told(self) -> Told:
         try:
-            return Told(**json.loads((self.folder / "told.json").read_text(encoding="utf-8")))
+            return Told(**json.loads(self._newer("told.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return Told()
 
     def names(self) -> list[str]:
         """Those that wait, oldest first."""
-        return sorted(one.name for one in self.waiting.glob("*.json"))
+        return sorted({one.name for folder in (self.folder, self.spare) for one in folder.glob("waiting/*.json")})
 
     def read(self, name: str) -> Alert | None:
         """One of them; nothing if it cannot be read, and then it is gone."""
-        path = self.waiting / name
+        path = self._newer(f"waiting/{name}")
         try:
             return Alert(**json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -153,11 +159,24 @@ class Spool:
         return [one for one in map(self.read, self.names()) if one]
 
     def keep(self, name: str, alert: Alert) -> None:
-        durable.write_json(self.waiting / name, asdict(alert))
+        self._write(f"waiting/{name}", asdict(alert))
 
     def remove(self, name: str) -> None:
-        (self.waiting / name).unlink(missing_ok=True)
-        durable.sync(self.waiting)
+        (self.spare / "waiting" / name).unlink(missing_ok=True)
+        path = self.folder / "waiting" / name
+        if path.exists():
+            path.unlink()
+            durable.sync(path.parent)
+
+    def settle(self) -> None:
+        """Brings to the data partition what lies in memory, if there is room by now."""
+        with self.locked():
+            for path in sorted(self.spare.glob("waiting/*.json")):
+                alert = self.read(path.name)
+                if alert:
+                    self.keep(path.name, alert)
+            if (self.spare / "told.json").exists():
+                self._write("told.json", asdict(self._told()))
 
     def expire(self, now: float) -> None:
         """What could not be sent for so long interests nobody."""
@@ -168,3 +187,16 @@ class Spool:
                 self.keep(name, alert)
             elif alert and now - alert.seen > KEEP:
                 self.remove(name)
+
+    def _newer(self, name: str) -> Path:
+        spare = self.spare / name
+        return spare if spare.exists() else self.folder / name
+
+    def _write(self, name: str, value: dict) -> None:
+        """To the data partition; to memory if it is full."""
+        try:
+            durable.write_json(self.folder / name, value)
+        except OSError:
+            durable.write_json(self.spare / name, value)
+        else:
+            (self.spare / name).unlink(missing_ok=True)
