@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pwd
 import socket
 import ssl
 import struct
@@ -25,6 +26,7 @@ KEPT = Path("/run/turn-test.json")
 PORTS = {"udp": 3478, "tcp": 3478, "tls": 5349}
 RELAYS = range(49152, 49408)
 QUOTA = 24
+STRANGERS = 2000
 
 
 def run(command):
@@ -224,6 +226,118 @@ def closed():
     with caller() as one:
         refused(442, one.ask, client.ALLOCATE, [(client.TRANSPORT, bytes([6, 0, 0, 0]))])
     print("closed")
+
+
+def apart():
+    """coturn's user reaches nothing else of the box, by UDP or TCP. Another program may send from a port like a relay's:
+    Synapse looks names up from any."""
+    heard = []
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        one = socket.socket(socket.AF_INET, kind)
+        one.bind(("0.0.0.0", 5353))
+        one.settimeout(3)
+        heard.append(one)
+    datagrams, connections = heard
+    connections.listen()
+
+    def say(address, who, source=0):
+        script = (
+            "import os, socket, sys\nos.setuid(int(sys.argv[1]))\n"
+            "one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\none.bind((sys.argv[2], int(sys.argv[3])))\n"
+            "one.settimeout(2)\n"
+            "try: one.sendto(b'hello', (sys.argv[2], 5353))\nexcept OSError: pass\n"
+            "try: socket.create_connection((sys.argv[2], 5353), 2).close()\nexcept OSError: sys.exit(1)\n"
+        )
+        words = ["python3", "-c", script, str(who), address, str(source)]
+        return subprocess.run(words).returncode == 0
+
+    for address in ("127.0.0.1", box()):
+        assert say(address, pwd.getpwnam("nobody").pw_uid, free()), address
+        assert datagrams.recv(100) == b"hello"
+        connections.accept()[0].close()
+        # The kernel's own answers belong to no program: who asks at a closed port is told so.
+        try:
+            socket.create_connection((address, 5354), 2)
+            raise SystemExit(f"somebody listens at {address}")
+        except ConnectionRefusedError:
+            pass
+        for source in (0, free()):
+            assert not say(address, pwd.getpwnam("turnserver").pw_uid, source), address
+    try:
+        print("inside:", datagrams.recv(100))
+        raise SystemExit(1)
+    except TimeoutError:
+        print("apart")
+
+
+def free():
+    """A port of the relays' that is none now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        for port in RELAYS:
+            try:
+                one.bind(("0.0.0.0", port))
+                return port
+            except OSError:
+                continue
+    raise SystemExit("all relays are in use")
+
+
+def stateless():
+    """However many come, the firewall remembers none of them: its table of connections would be full, and nobody got in."""
+    count = Path("/proc/sys/net/netfilter/nf_conntrack_count")
+    before, answered = int(count.read_text()), 0
+    with caller() as one, caller("tls") as other:
+        for each in (one, other):
+            each.allocate()
+        one.permit(other.relayed[0])
+        other.permit(one.relayed[0])
+        for port in range(20000, 20000 + STRANGERS):
+            with outside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+                stranger.bind((CALLER, port))
+                stranger.sendto(b"spam", one.relayed)
+                stranger.sendto(struct.pack(">HHI", client.BINDING, 0, client.COOKIE) + os.urandom(12), (box(), 3478))
+                stranger.settimeout(5)
+                answered += bool(stranger.recv(100))
+        one.send(other.relayed, b"ring")
+        assert other.receive(20) == (one.relayed, b"ring")
+        grown = int(count.read_text()) - before
+    assert answered == STRANGERS, answered
+    assert grown < STRANGERS / 10, f"{grown} more connections are remembered"
+    print("none remembered")
+
+
+def narrow():
+    """A way that takes no packets of full size says so, and is heard."""
+    (peer, _), mtu = called(), 1400
+    with caller() as one:
+        one.allocate()
+        one.permit(peer[0])
+        one.send(peer, b"x" * 1300)
+        one.receive(20)
+        ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 1428, 0, 0, 64, 17, 0, packed(one.relayed[0]), packed(peer[0]))
+        sent = ip + struct.pack(">HHHH", one.relayed[1], peer[1], 1408, 0)
+        error = struct.pack(">BBHHH", 3, 4, 0, 0, mtu) + sent
+        error = error[:2] + struct.pack(">H", checksum(error)) + error[4:]
+        with outside(), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as router:
+            router.bind((CALLER, 0))
+            router.sendto(error, (box(), 0))
+        end = time.monotonic() + 10
+        while f"mtu {mtu}" not in run(f"ip route get {peer[0]}"):
+            assert time.monotonic() < end, "not heard"
+            time.sleep(0.2)
+    run("ip route flush cache")
+    print("heard")
+
+
+def packed(address):
+    return socket.inet_aton(address)
+
+
+def checksum(data):
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
 
 
 def closed6():
