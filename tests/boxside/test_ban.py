@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import fcntl
 import importlib.machinery
 import importlib.util
 import io
@@ -12,6 +13,7 @@ import random
 import re
 import sys
 import tempfile
+import threading
 import types
 import unittest
 from pathlib import Path
@@ -22,7 +24,7 @@ sys.dont_write_bytecode = True
 sys.path[:0] = [str(OVERLAYS / name / "files/usr/lib/chatimg") for name in ("base", "firewall")]
 
 from chatimg_bans import guard, listed, ranges  # noqa: E402
-from chatimg_bans.keep import Keep  # noqa: E402
+from chatimg_bans.keep import HalfDone, Keep  # noqa: E402
 from chatimg_bans.listed import Ban, Faulty  # noqa: E402
 from chatimg_bans.ranges import Range, Wrong, merged, parse  # noqa: E402
 from chatimg_bans.rules import rules  # noqa: E402
@@ -163,6 +165,7 @@ class InAFolder(unittest.TestCase):
         for path in ("var/lib/chatimg/bans", "usr/lib/chatimg/bans.d"):
             (self.root / path).mkdir(parents=True)
         self.keep = Keep(self.root, self.command)
+        self.refused = self.keep.wanted
 
     def command(self, *words):
         self.calls.append(" ".join(words))
@@ -206,9 +209,56 @@ class Kept(InAFolder):
         self.assertIn("203.0.113.0", self.text(self.keep.rules))
         self.assertEqual(self.text(self.keep.wanted), "203.0.113.0/24\n")
 
+    def test_what_fails_after_the_change_is_told_as_such_and_holds_up_no_other(self):
+        for name in ("first", "second"):
+            hook = self.root / "usr/lib/chatimg/bans.d" / name
+            hook.write_text("")
+            hook.chmod(0o755)
+
+        def command(*words):
+            self.calls.append(" ".join(words))
+            if words[0].endswith("first"):
+                raise Trouble("first: it is on fire")
+
+        with self.assertRaises(HalfDone) as caught:
+            Keep(self.root, command).change([Ban(parse("203.0.113.0/24"))])
+        said = str(caught.exception)
+        self.assertIn("the list is changed, and the firewall has it", said)
+        self.assertIn("first: it is on fire", said)
+        self.assertIn(f"sudo chatimg-admin ban load {self.keep.wanted}", said)
+        self.assertEqual([one.rpartition("/")[2] for one in self.calls], ["bans.nft", "first", "second"])
+        self.assertEqual(self.text(self.keep.wanted), "203.0.113.0/24\n")
+
+    def test_a_copy_that_cannot_be_kept_is_told_and_holds_up_nothing(self):
+        hook = self.root / "usr/lib/chatimg/bans.d/nginx"
+        hook.write_text("")
+        hook.chmod(0o755)
+        self.refused = self.keep.good
+        with mock.patch("chatimg_bans.keep.durable.write", side_effect=self.full_disk):
+            with self.assertRaisesRegex(HalfDone, "list.good: No space left on device"):
+                self.keep.change([Ban(parse("203.0.113.0/24"))])
+        self.assertEqual(self.calls[-1], str(hook))
+        self.assertEqual(self.text(self.keep.networks), "203.0.113.0/24\n")
+
+    def test_a_way_back_that_fails_is_no_way_back(self):
+        self.keep.change([Ban(parse("203.0.113.0/24"))])
+
+        def command(*words):
+            self.calls.append(" ".join(words))
+            if len(self.calls) > 2:
+                raise Trouble("nft: out of memory")
+
+        with mock.patch("chatimg_bans.keep.durable.write", side_effect=self.full_disk):
+            with self.assertRaises(HalfDone) as caught:
+                Keep(self.root, command).change([Ban(parse("198.51.100.0/24"))])
+        said = str(caught.exception)
+        self.assertIn("No space left", said)
+        self.assertIn("the list is as it was, but the firewall may have the new ranges: nft: out of memory", said)
+        self.assertEqual(self.text(self.keep.wanted), "203.0.113.0/24\n")
+
     def full_disk(self, path, data, mode=0o644):
-        if path == self.keep.wanted:
-            raise OSError(28, "No space left on device")
+        if path == self.refused:
+            raise OSError(28, "No space left on device", str(path))
         path.write_bytes(data)
 
     def test_at_the_start_the_list_is_made_into_rules(self):
@@ -270,6 +320,31 @@ class Command(InAFolder):
         self.assertEqual(self.ban("add", "203.0.113.0/24"), (0, "203.0.113.0/24 was banned already\n", ""))
         self.assertEqual(self.ban("remove", "203.0.113.0-203.0.113.255"), (0, "", ""))
         self.assertEqual(self.ban("list")[1], "2001:db8::1  a scanner\n")
+
+    def test_it_says_nothing_was_changed_only_when_that_is_so(self):
+        def refuse(path, data, mode=0o644):
+            raise OSError(28, "No space left on device", str(path))
+
+        with mock.patch("chatimg_bans.keep.durable.write", side_effect=refuse):
+            status, _, err = self.ban("add", "203.0.113.0/24")
+        self.assertEqual(status, 1)
+        self.assertIn("bans.nft: No space left on device\n", err)
+        self.assertTrue(err.endswith("nothing was changed\n"), err)
+        hook = self.root / "usr/lib/chatimg/bans.d/nginx"
+        hook.write_text("")
+        hook.chmod(0o755)
+
+        def command(*words):
+            if words[0] == str(hook):
+                raise Trouble("nginx: it is on fire")
+
+        object.__setattr__(self.keep, "command", command)
+        for words in (("add", "203.0.113.0/24"), ("remove", "203.0.113.0/24"), ("load", "-")):
+            status, _, err = self.ban(*words)
+            self.assertEqual(status, 1)
+            self.assertIn("the list is changed, and the firewall has it", err)
+            self.assertNotIn("nothing was changed", err)
+        self.assertEqual(self.ban("list")[1], "")
 
     def test_one_wrong_range_stops_all(self):
         status, _, err = self.ban("add", "203.0.113.0/24", "203.0.113.7/24", "localhost")
@@ -372,8 +447,48 @@ class Guard(unittest.TestCase):
 class BehindAProxy(unittest.TestCase):
     """nginx refuses whom the firewall cannot see."""
 
+    def setUp(self):
+        self.deny = load(OVERLAYS / "cloudflare/files/usr/lib/chatimg/bans.d/nginx")
+
+    def in_a_folder(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        root = Path(folder.name)
+        for name, path in (("RANGES", "bans"), ("ADDRESSES", "denied"), ("RULES", "nginx/bans.conf"), ("PID", "nginx.pid")):
+            patch = mock.patch.object(self.deny, name, root / path)
+            patch.start()
+            self.addCleanup(patch.stop)
+        self.deny.RULES.parent.mkdir()
+        return root
+
+    def test_one_at_a_time_so_that_the_last_one_has_all(self):
+        """fail2ban and the administrator may ban at the same moment."""
+        self.in_a_folder()
+        self.deny.RANGES.write_text("203.0.113.0/24\n")
+        with open(self.deny.RULES.parent / "lock", "w") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            late = threading.Thread(target=self.deny.main, daemon=True)
+            late.start()
+            late.join(0.3)
+            self.assertFalse(self.deny.RULES.exists())
+            self.deny.RANGES.write_text("198.51.100.0/24\n")
+        late.join(10)
+        self.assertEqual(self.deny.RULES.read_text(), "deny 198.51.100.0/24;\n")
+
+    def test_a_failure_is_told_in_a_line(self):
+        self.in_a_folder()
+        err = io.StringIO()
+        with (
+            mock.patch.object(self.deny.durable, "write", side_effect=OSError(28, "No space left on device", "x")),
+            contextlib.redirect_stderr(err),
+        ):
+            self.assertEqual(self.deny.main(), 1)
+        self.assertEqual(len(err.getvalue().splitlines()), 1)
+        self.assertIn("No space left on device", err.getvalue())
+        self.assertIn("nginx does not refuse who was banned last", err.getvalue())
+
     def test_only_addresses_get_into_nginx_s_configuration(self):
-        deny = load(OVERLAYS / "cloudflare/files/usr/lib/chatimg/bans.d/nginx")
+        deny = self.deny
         names = ["7.7.7.7", "2001:db8::7", "all;\nload_module x", "1.2.3.4;", "..", ""]
         self.assertEqual(
             deny.rules("203.0.113.0/24\n2001:db8::/32", names),

@@ -9,7 +9,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from chatimg_bans import guard, listed  # noqa: E402
-from chatimg_bans.keep import Keep  # noqa: E402
+from chatimg_bans.keep import HalfDone, Keep, in_words  # noqa: E402
 from chatimg_bans.listed import Ban, Faulty  # noqa: E402
 from chatimg_bans.ranges import Wrong, parse  # noqa: E402
 from chatimg_box.system import Trouble  # noqa: E402
@@ -38,10 +38,11 @@ def run(args: argparse.Namespace, keep: Keep | None = None, guarded=guard.protec
     try:
         with keep.lock():
             return {"add": add, "remove": remove, "load": load}[args.verb](keep, args, guarded)
-    except Faulty as faulty:
-        print(f"error: {faulty}", file=sys.stderr)
-    except Trouble as trouble:
-        print(f"error: {trouble}", file=sys.stderr)
+    except HalfDone as half:
+        print(f"error: {half}", file=sys.stderr)
+        return 1
+    except (Faulty, Trouble, OSError) as trouble:
+        print(f"error: {in_words(trouble)}", file=sys.stderr)
     print("nothing was changed", file=sys.stderr)
     return 1
 

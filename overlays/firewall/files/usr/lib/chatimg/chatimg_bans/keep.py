@@ -19,6 +19,10 @@ from .rules import rules
 _WAIT = 60
 
 
+class HalfDone(Trouble):
+    """Some of a change is done and some is not. The text says what, and what to do."""
+
+
 @dataclass(frozen=True)
 class Keep:
     """The files. Tests have them in a folder, and a `command` of their own."""
@@ -75,7 +79,8 @@ class Keep:
             return []
 
     def change(self, bans: list[Ban]) -> None:
-        """Brings a list into force and keeps it. If something of that fails, all is as it was."""
+        """Brings a list into force and keeps it. If that fails, all is as it was; if what comes after it fails, or the way
+        back, it is half done."""
         new = merged(ban.range for ban in bans)
         try:
             old = self.rules.read_bytes()
@@ -85,13 +90,36 @@ class Keep:
         try:
             self.command("nft", "--file", str(self.rules))
             durable.write(self.wanted, listed.written(bans), 0o600)
-        except (Trouble, OSError):
+        except (Trouble, OSError) as failure:
             # Not the list's own fault: perhaps the disk is full.
+            self._go_back(old, failure)
+            raise
+        steps = [
+            lambda: durable.write(self.good, listed.written(bans), 0o600),
+            lambda: self._write_networks(new),
+            *(lambda hook=hook: self.command(str(hook)) for hook in sorted(self.hooks.glob("*")) if os.access(hook, os.X_OK)),
+        ]
+        wrong = []
+        for step in steps:
+            try:
+                step()
+            except (Trouble, OSError) as failure:
+                wrong.append(in_words(failure))
+        if wrong:
+            done = "the list is changed, and the firewall has it; what did not work after that:"
+            raise HalfDone("\n".join([done, *wrong, self._again]))
+
+    def _go_back(self, old: bytes, failure: Exception) -> None:
+        try:
             durable.write(self.rules, old, 0o600)
             self.command("nft", "--file", str(self.rules))
-            raise
-        durable.write(self.good, listed.written(bans), 0o600)
-        self._tell_others(new)
+        except (Trouble, OSError) as second:
+            words = f"the list is as it was, but the firewall may have the new ranges: {in_words(second)}"
+            raise HalfDone(f"{in_words(failure)}\n{words}\n{self._again}") from failure
+
+    @property
+    def _again(self) -> str:
+        return f"When that is mended, bring the list into force once more: sudo chatimg-admin ban load {self.wanted}"
 
     def prepare(self) -> tuple[list[Ban], str]:
         """At the start: makes the rules, of the last good list if this one is broken. Gives back what is used, and what
@@ -123,8 +151,9 @@ class Keep:
         lines = "".join(f"{network}\n" for one in ranges for network in one.networks())
         durable.write(self.networks, lines.encode(), 0o644)
 
-    def _tell_others(self, ranges: list[Range]) -> None:
-        self._write_networks(ranges)
-        for hook in sorted(self.hooks.glob("*")):
-            if os.access(hook, os.X_OK):
-                self.command(str(hook))
+
+def in_words(failure: Exception) -> str:
+    """Which file it is about, too."""
+    if isinstance(failure, OSError) and failure.filename:
+        return f"{failure.filename}: {failure.strerror}"
+    return str(failure)
