@@ -251,7 +251,7 @@ class Told(Admin):
 class Synapse(Answering):
     """As much of Synapse as the probe needs."""
 
-    users, rooms, tokens, logins, loses = {}, [], set(), 0, False
+    users, rooms, tokens, tries, logins, loses = {}, [], set(), 0, 0, False
     messages = []
 
     def handle_any(self):
@@ -272,8 +272,11 @@ class Synapse(Answering):
             if body["username"] in cls.users:
                 return self.answer(400, {"errcode": "M_USER_IN_USE"})
             cls.users[body["username"]] = body["password"]
+            # Whoever registers is logged in, if he does not say that he need not be.
+            cls.logins += not body.get("inhibit_login")
             return self.answer(200, {})
         if path.endswith("/login"):
+            cls.tries += 1
             if cls.users.get(body["identifier"]["user"]) != body["password"]:
                 return self.answer(403, {"errcode": "M_FORBIDDEN", "error": "Invalid"})
             cls.logins += 1
@@ -301,7 +304,7 @@ class Synapse(Answering):
 class Probe(FakeBox):
     def setUp(self):
         super().setUp()
-        for name, value in {"users": {}, "rooms": [], "tokens": set(), "logins": 0, "loses": False, "messages": []}.items():
+        for name, value in {"users": {}, "rooms": [], "tokens": set(), "tries": 0, "logins": 0, "loses": False, "messages": []}.items():
             setattr(Synapse, name, value)
         self.server = http.server.HTTPServer(("127.0.0.1", 0), Synapse)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -310,10 +313,12 @@ class Probe(FakeBox):
         self.module = load(ROOT / "overlays/synapse/files/usr/lib/chatimg/probe-matrix")
         self.keys = self.write("/keys/probe_password", "secret\n").parent
         self.write("/keys/registration_shared_secret", "shared\n")
+        self.image = self.write("/keys/image.json", json.dumps({"domain": "chat.example"}))
         self.login = self.box.run / "probe.json"
 
     def probe(self):
-        self.module.probe(self.module.Matrix(f"http://127.0.0.1:{self.server.server_port}"), self.keys, self.login)
+        synapse = self.module.Synapse(f"http://127.0.0.1:{self.server.server_port}", self.keys, self.image, patience=5)
+        self.module.probe(self.module.Matrix(synapse), self.login)
 
     def test_it_makes_its_user_and_room_once_and_seldom_logs_in(self):
         for _ in range(3):
@@ -332,18 +337,25 @@ class Probe(FakeBox):
     def test_what_does_not_work_is_said(self):
         self.probe()
         Synapse.loses = True
-        with self.assertRaisesRegex(self.module.Failed, "is not there"):
+        with self.assertRaisesRegex(Trouble, "is not there"):
             self.probe()
         self.login.unlink()
         Synapse.users["chatimg-probe"] = "another"
-        with self.assertRaisesRegex(self.module.Failed, "cannot log in: 403") as failed:
+        tries = Synapse.tries
+        with self.assertRaisesRegex(Trouble, "cannot log in: 403") as failed:
             self.probe()
         self.assertNotIn("secret", str(failed.exception))
+        # Synapse counts failures: it is not tried again for a user who was there already.
+        self.assertEqual(Synapse.tries, tries + 1)
+        Synapse.users.clear()
+        self.write("/keys/registration_shared_secret", "another\n")
+        with self.assertRaisesRegex(Trouble, "making @chatimg-probe:chat.example: Synapse says 403 M_FORBIDDEN"):
+            self.probe()
         self.server.shutdown()
         self.server.server_close()
-        with self.assertRaisesRegex(self.module.Failed, "does not answer"):
+        with self.assertRaisesRegex(Trouble, "does not answer"):
             self.probe()
-        with self.assertRaisesRegex(self.module.Failed, "TLS for chat.example"):
+        with self.assertRaisesRegex(Trouble, "TLS for chat.example"):
             self.module.tls("chat.example", ("127.0.0.1", self.server.server_port))
 
 

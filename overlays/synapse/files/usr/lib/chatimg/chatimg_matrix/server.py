@@ -38,8 +38,8 @@ class Taken(Exception):
 class Synapse:
     """Tests have another server, and other folders."""
 
-    def __init__(self, base: str = SYNAPSE, keys: Path = KEYS, image: Path = IMAGE) -> None:
-        self.base, self.keys = base, keys
+    def __init__(self, base: str = SYNAPSE, keys: Path = KEYS, image: Path = IMAGE, patience: int = PATIENCE) -> None:
+        self.base, self.keys, self.patience = base, keys, patience
         self.domain: str = json.loads(image.read_text(encoding="utf-8"))["domain"]
         # Not by way of a proxy of the environment, whatever that says.
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -50,7 +50,7 @@ class Synapse:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.base + path, data, headers, method=method)
         try:
-            with self.opener.open(request, timeout=PATIENCE) as answer:
+            with self.opener.open(request, timeout=self.patience) as answer:
                 return answer.status, _decoded(answer.read(LARGEST))
         except urllib.error.HTTPError as error:
             with error:
@@ -107,12 +107,13 @@ class Synapse:
             return False
         return True
 
-    def reserve(self) -> None:
-        """Nobody whom a token lets in takes a name that the box needs."""
+    def reserve(self) -> bool:
+        """Makes the user who tries the server: nobody whom a token lets in takes that name. False if he is there already."""
         try:
             self.register(names.PROBE, self.secret("probe_password"))
         except Taken:
-            pass
+            return False
+        return True
 
     def user(self, name: str) -> dict | None:
         return self.admin(f"looking for {self.full(name)}", "GET", f"v2/users/{self.quoted(name)}")
