@@ -8,6 +8,7 @@ import importlib.machinery
 import importlib.util
 import io
 import json
+import os
 import re
 import socket
 import tempfile
@@ -237,8 +238,22 @@ class Files(unittest.TestCase):
 
 
 class Units(unittest.TestCase):
+    FOLDER = OVERLAYS / "monitoring/files/etc/systemd/system"
+
+    def test_timers_start_units_and_programs_that_there_are(self):
+        timers = list(self.FOLDER.glob("*.timer"))
+        self.assertTrue(timers)
+        for timer in timers:
+            named = re.search("^Unit=(.*)$", timer.read_text(), re.M)
+            name, _, instance = (named[1] if named else f"{timer.stem}.service").removesuffix(".service").partition("@")
+            unit = (self.FOLDER / f"{name}{'@' if instance else ''}.service").read_text()
+            path = re.search("^ExecStart=(\\S+)", unit, re.M)[1].replace("%i", instance)
+            self.assertTrue(os.access(OVERLAYS / f"monitoring/files{path}", os.X_OK), path)
+        for folder in self.FOLDER.glob("chatimg-*.service.d"):
+            self.assertTrue((self.FOLDER / re.sub("@.*", "@.service", folder.name)).exists(), folder)
+
     def test_the_sender_starts_for_both_folders_and_may_write_to_both(self):
-        unit = (OVERLAYS / "monitoring/files/etc/systemd/system/chatimg-alerts.service").read_text()
+        unit = (self.FOLDER / "chatimg-alerts.service").read_text()
         conditions = re.findall(r"^ConditionDirectoryNotEmpty=(.*)$", unit, re.M)
         self.assertEqual(conditions, [f"|{folder}/waiting" for folder in (spool.FOLDER, spool.SPARE)])
         self.assertIn(f"\nBindPaths={spool.FOLDER}\n", unit)
