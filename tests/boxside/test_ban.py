@@ -496,6 +496,40 @@ class BehindAProxy(unittest.TestCase):
         )
 
 
+class Client(unittest.TestCase):
+    """fail2ban-client believes its server all (pickle): it must not be root to it."""
+
+    def setUp(self):
+        self.program = load(OVERLAYS / "fail2ban/files/usr/bin/fail2ban-client")
+        self.calls = []
+        client = types.ModuleType("fail2ban.client.fail2banclient")
+        client.exec_command_line = lambda words: self.calls.append(("client", *words))
+        modules = {"fail2ban": types.ModuleType("fail2ban"), "fail2ban.client": types.ModuleType("fail2ban.client")}
+        for patch in (
+            mock.patch.dict(sys.modules, modules | {client.__name__: client}),
+            mock.patch.object(sys, "argv", ["fail2ban-client", "status"]),
+            mock.patch.object(self.program.pwd, "getpwnam", lambda name: types.SimpleNamespace(pw_uid=404, pw_gid=405)),
+            *(
+                mock.patch.object(self.program.os, name, lambda *ids, name=name: self.calls.append((name, *ids)))
+                for name in ("initgroups", "setresgid", "setresuid")
+            ),
+        ):
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def called_by(self, user):
+        with mock.patch.object(self.program.os, "geteuid", lambda: user):
+            self.program.main()
+        return self.calls
+
+    def test_root_is_fail2ban_before_the_server_is_asked(self):
+        dropped = [("initgroups", "fail2ban", 405), ("setresgid", 405, 405, 405), ("setresuid", 404, 404, 404)]
+        self.assertEqual(self.called_by(0), [*dropped, ("client", "fail2ban-client", "status")])
+
+    def test_others_stay_who_they_are(self):
+        self.assertEqual(self.called_by(404), [("client", "fail2ban-client", "status")])
+
+
 class ChatLogins(unittest.TestCase):
     """fail2ban's filter on what nginx wrote of real logins."""
 
