@@ -21,6 +21,7 @@ LIBRARIES = {name: OVERLAYS / name / "files/usr/lib/chatimg" for name in ("base"
 sys.path[:0] = [str(path) for path in LIBRARIES.values()]
 
 from chatimg_acme import certbot, decide, dns, look, names, root, settings, state  # noqa: E402
+from chatimg_box import system  # noqa: E402
 from chatimg_box.health import Section  # noqa: E402
 from chatimg_tls import certificate  # noqa: E402
 from chatimg_tls.certificate import DAY, Certificate  # noqa: E402
@@ -185,6 +186,27 @@ class Memory(unittest.TestCase):
                 self.assertEqual(state.load(path), state.State())
             path.write_text('{"says": "x", "of a later image": 1}')
             self.assertEqual(state.load(path).says, "x")
+
+    def test_whoever_has_taken_its_user_over_gains_nothing_by_it(self):
+        """Root reads it, too: not what it leads to, nor without end, nor what is of another kind than it was."""
+        with tempfile.TemporaryDirectory() as folder:
+            path, elsewhere = Path(folder, "state.json"), Path(folder, "elsewhere")
+            elsewhere.write_text('{"says": "CANARY"}')
+            path.symlink_to(elsewhere)
+            self.assertEqual(state.load(path), state.State())
+            path.unlink()
+            os.mkfifo(path)
+            self.assertEqual(state.load(path), state.State())
+            path.unlink()
+            path.write_text('{"says": "%s"}' % ("x" * (1 << 20)))
+            self.assertEqual(state.load(path), state.State())
+            wrong = ('{"says": 1}', '{"since": "now"}', '{"lacking": {"a": []}}', '{"lacking": "x"}', '{"failed": ["x"]}', "[" * 100_000)
+            refused = ('{"a": {"why": 1, "count": 1, "until": 1, "addresses": []}}', '{"a": {"why": "", "count": 1, "until": 1, "addresses": [1]}}')
+            for damage in (*wrong, *('{"refused": %s}' % one for one in refused)):
+                path.write_text(damage)
+                self.assertEqual(state.load(path), state.State(), damage[:40])
+            path.write_text('{"says": "a\\u001b[2Jb", "lacking": {"x": "\\u009b1m"}}')
+            self.assertEqual((state.load(path).says, state.load(path).lacking), ("a\N{REPLACEMENT CHARACTER}[2Jb", {"x": "\N{REPLACEMENT CHARACTER}1m"}))
 
     def test_a_clock_that_was_ahead_makes_it_wait_no_longer_than_a_day(self):
         memory = state.State()
@@ -689,14 +711,24 @@ class Telling(unittest.TestCase):
             self.assertEqual(self.tell(NOW, result=result), [])
         self.assertIn("ends in 13 d", self.tell(NOW)[0])
 
+    def test_folders_are_the_user_s_only_when_all_is_made_in_them(self):
+        with tempfile.TemporaryDirectory() as folder:
+            given = []
+            there = lambda path: sorted(str(one.relative_to(folder)) for one in Path(folder).rglob("*"))  # noqa: E731
+            with mock.patch.object(root.os, "chown", lambda path, *_: given.append((str(path.relative_to(folder)), there(path)))):
+                root.make_webroot(Path(folder, "webroot"), 403, 403)
+            every = ["webroot", "webroot/.well-known", "webroot/.well-known/acme-challenge"]
+            # From the inside out: nobody can put a link where root is still at work.
+            self.assertEqual(given, [(name, every) for name in reversed(every)])
+
     def test_what_somebody_else_has_a_file_lead_to_is_not_read(self):
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, "secret").write_text("CANARY")
             os.symlink(Path(folder, "secret"), Path(folder, "link"))
-            self.assertEqual(root.read_as_given(Path(folder, "link")), b"")
+            self.assertEqual(system.read_as_given(Path(folder, "link")), b"")
             os.mkfifo(Path(folder, "pipe"))
-            self.assertEqual(root.read_as_given(Path(folder, "pipe")), b"")
-            self.assertEqual(root.read_as_given(Path(folder, "secret")), b"CANARY")
+            self.assertEqual(system.read_as_given(Path(folder, "pipe")), b"")
+            self.assertEqual(system.read_as_given(Path(folder, "secret")), b"CANARY")
 
 
 class Status(unittest.TestCase):

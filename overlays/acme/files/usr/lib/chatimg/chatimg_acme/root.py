@@ -17,7 +17,6 @@ from . import certbot, settings, state
 
 NOW = Path("/run/chatimg/certificate-now")
 USER = "certs"
-LIMIT = 1 << 20
 
 
 def prepare() -> int:
@@ -46,12 +45,14 @@ def prepare() -> int:
 
 
 def make_webroot(path: Path, user: int, group: int) -> None:
-    """Anew each time: what was cut short leaves its files there."""
+    """Anew each time: what was cut short leaves its files there. The user's only when nothing more is made in it."""
     if path.exists():
         shutil.rmtree(path)
-    for folder in (path, path / ".well-known", path / ".well-known/acme-challenge"):
+    folders = (path, path / ".well-known", path / ".well-known/acme-challenge")
+    for folder in folders:
         folder.mkdir()
         folder.chmod(0o755)
+    for folder in reversed(folders):
         os.chown(folder, user, group)
 
 
@@ -69,23 +70,14 @@ def own_until() -> float:
 
 
 def finish() -> int:
-    data = read_as_given(certbot.CERTIFICATE)
+    data = system.read_as_given(certbot.CERTIFICATE)
     done = 0
-    if data and data != read_as_given(places.ASKED):
+    if data and data != system.read_as_given(places.ASKED):
         done = subprocess.run([places.LIB / "put-certificate", places.ASKED.name], input=data, check=False).returncode
     # Whatever comes to be used by this, if only because another one has expired.
     done = subprocess.run([places.LIB / "announce-certificate"], check=False).returncode or done
     tell(settings.read(), state.load(), time.time())
     return done
-
-
-def read_as_given(path: Path) -> bytes:
-    """A file's contents, not those of what somebody has it lead to."""
-    try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-            return file.read(LIMIT)
-    except OSError:
-        return b""
 
 
 def tell(wanted: settings.Settings, memory: state.State, now: float) -> None:

@@ -1,16 +1,19 @@
 """What is remembered from one look to the next. Times are Unix seconds."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
+from typing import get_args, get_origin
 
-from chatimg_box import durable
+from chatimg_box import durable, system, text
 
 HOME = Path("/var/lib/chatimg-acme")
 FILE = HOME / "state.json"
 MINUTE, HOUR = 60.0, 3600.0
 # Let's Encrypt allows five failures an hour, for each name and account.
 FAILURES_AN_HOUR = 4
+# No time is later than that.
+LATEST = 1e11
 
 
 @dataclass
@@ -96,14 +99,34 @@ class State:
 
 
 def load(path: Path = FILE) -> State:
-    """What cannot be read is forgotten: nothing depends on it but how long to wait."""
+    """What cannot be read is forgotten: nothing depends on it but how long to wait. Root reads it, too, and the user certs
+    may have written anything there."""
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(system.read_as_given(path))
         known = {key: value for key, value in found.items() if key in State.__dataclass_fields__}
         known["refused"] = {name: Refused(**one) for name, one in known.get("refused", {}).items()}
-        return State(**known)
-    except (OSError, ValueError, TypeError, AttributeError):
+        memory = State(**known)
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return State()
+    if not fits(memory, State):
+        return State()
+    memory.says = text.plain(memory.says)
+    memory.lacking = {text.plain(name): text.plain(why) for name, why in memory.lacking.items()}
+    return memory
+
+
+def fits(value: object, kind: type) -> bool:
+    """Whether a value, and all in it, is what the class says. Numbers are times and counts."""
+    inner = get_args(kind)
+    if get_origin(kind) is dict:
+        return isinstance(value, dict) and all(fits(key, inner[0]) and fits(one, inner[1]) for key, one in value.items())
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(fits(one, inner[0]) for one in value)
+    if is_dataclass(kind):
+        return isinstance(value, kind) and all(fits(getattr(value, one.name), one.type) for one in fields(kind))
+    if kind in (int, float):
+        return type(value) in (int, kind) and abs(value) < LATEST
+    return isinstance(value, kind)
 
 
 def save(state: State, path: Path = FILE) -> None:

@@ -32,3 +32,8 @@ def count(number: int, one: str) -> str:
 def moment(seconds: int) -> str:
     """A time by the box's clock; Unix seconds."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds)) if seconds else "at an unknown time"
+
+
+def plain(text: object) -> str:
+    """What others wrote, such that no terminal acts on it."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in str(text))

@@ -10,7 +10,7 @@ import sys
 from chatimg_box import text
 from chatimg_box.system import Trouble
 from chatimg_matrix import names, passwords
-from chatimg_matrix.server import Synapse, Taken, plain
+from chatimg_matrix.server import Synapse, Taken
 
 SUMMARY = "make, list and deactivate the chat server's users, reset their passwords"
 
@@ -168,7 +168,7 @@ def listing(synapse: Synapse, args: argparse.Namespace) -> int:
         return 0
     rows = [("NAME", "IS", "MADE", "LAST SEEN", "DISPLAY NAME")]
     rows += [(one["name"], state(one), day(one["made"]), day(one["seen"]), one["display-name"]) for one in people]
-    rows = [tuple(shortened(plain(cell)) for cell in row) for row in rows]
+    rows = [tuple(shortened(text.plain(cell)) for cell in row) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())

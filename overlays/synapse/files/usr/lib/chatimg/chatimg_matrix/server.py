@@ -18,6 +18,7 @@ import urllib.request
 from pathlib import Path
 
 from chatimg_box.system import Trouble
+from chatimg_box.text import plain
 
 from . import names
 
@@ -154,11 +155,6 @@ def refused(what: str, status: int, answer: dict) -> Trouble:
     """In Synapse's words."""
     words = " ".join(f"{answer.get('errcode', '')} {answer.get('error', '')}".split())
     return Trouble(f"{what}: Synapse says {status} {plain(words) or 'and nothing else'}; {NOT_WELL}")
-
-
-def plain(text: object) -> str:
-    """What others wrote, such that no terminal acts on it."""
-    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in str(text))
 
 
 def settings(path: Path = CONFIGURATION) -> dict[str, bool]:
