@@ -70,7 +70,7 @@ def called(address=CALLED):
 
     def answer():
         while True:
-            data, sender = one.recvfrom(2048)
+            data, sender = one.recvfrom(4096)
             heard.append(sender[0])
             one.sendto(data.upper(), sender)
 
@@ -229,45 +229,55 @@ def closed():
 
 
 def apart():
-    """coturn's user reaches nothing else of the box, by UDP or TCP. Another program may send from a port like a relay's:
-    Synapse looks names up from any."""
-    heard = []
-    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-        one = socket.socket(socket.AF_INET, kind)
-        one.bind(("0.0.0.0", 5353))
-        one.settimeout(3)
-        heard.append(one)
-    datagrams, connections = heard
-    connections.listen()
-
-    def say(address, who, source=0):
-        script = (
-            "import os, socket, sys\nos.setuid(int(sys.argv[1]))\n"
-            "one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\none.bind((sys.argv[2], int(sys.argv[3])))\n"
-            "one.settimeout(2)\n"
-            "try: one.sendto(b'hello', (sys.argv[2], 5353))\nexcept OSError: pass\n"
-            "try: socket.create_connection((sys.argv[2], 5353), 2).close()\nexcept OSError: sys.exit(1)\n"
-        )
-        words = ["python3", "-c", script, str(who), address, str(source)]
-        return subprocess.run(words).returncode == 0
-
-    for address in ("127.0.0.1", box()):
-        assert say(address, pwd.getpwnam("nobody").pw_uid, free()), address
+    """coturn's user reaches nothing else of the box, by UDP or TCP, and opens no connections to others. Another program may
+    send from a port like a relay's: Synapse looks names up from any."""
+    coturn, other = (pwd.getpwnam(name).pw_uid for name in ("turnserver", "nobody"))
+    here = listening()
+    with outside():
+        there = listening()
+    for address, (datagrams, connections) in (("127.0.0.1", here), (box(), here), (CALLED, there)):
+        assert says(address, other, free()), address
         assert datagrams.recv(100) == b"hello"
         connections.accept()[0].close()
-        # The kernel's own answers belong to no program: who asks at a closed port is told so.
+        for source in (0, free()) if address != CALLED else (0,):
+            assert not says(address, coturn, source), address
+    # The kernel's own answers belong to no program: who asks at a closed port is told so.
+    for address in ("127.0.0.1", box()):
         try:
             socket.create_connection((address, 5354), 2)
             raise SystemExit(f"somebody listens at {address}")
         except ConnectionRefusedError:
             pass
-        for source in (0, free()):
-            assert not say(address, pwd.getpwnam("turnserver").pw_uid, source), address
-    try:
-        print("inside:", datagrams.recv(100))
-        raise SystemExit(1)
-    except TimeoutError:
-        print("apart")
+    for datagrams, _ in (here, there):
+        try:
+            print("heard:", datagrams.recv(100))
+            raise SystemExit(1)
+        except TimeoutError:
+            pass
+    print("apart")
+
+
+def listening():
+    """By UDP and TCP."""
+    found = []
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        one = socket.socket(socket.AF_INET, kind)
+        one.bind(("0.0.0.0", 5353))
+        one.settimeout(3)
+        found.append(one)
+    found[1].listen()
+    return found
+
+
+def says(address, who, source):
+    """Whether a user's program gets a connection there, after it has sent a packet."""
+    script = (
+        "import os, socket, sys\nos.setuid(int(sys.argv[1]))\n"
+        "one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\none.bind(('', int(sys.argv[3])))\n"
+        "try: one.sendto(b'hello', (sys.argv[2], 5353))\nexcept OSError: pass\n"
+        "try: socket.create_connection((sys.argv[2], 5353), 3).close()\nexcept OSError: sys.exit(1)\n"
+    )
+    return subprocess.run(["python3", "-c", script, str(who), address, str(source)]).returncode == 0
 
 
 def free():
@@ -312,8 +322,10 @@ def narrow():
     with caller() as one:
         one.allocate()
         one.permit(peer[0])
-        one.send(peer, b"x" * 1300)
-        one.receive(20)
+        # In pieces, too.
+        for size in (1300, 3000):
+            one.send(peer, b"x" * size)
+            assert one.receive(20) == (peer, b"X" * size)
         ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 1428, 0, 0, 64, 17, 0, packed(one.relayed[0]), packed(peer[0]))
         sent = ip + struct.pack(">HHHH", one.relayed[1], peer[1], 1408, 0)
         error = struct.pack(">BBHHH", 3, 4, 0, 0, mtu) + sent
