@@ -484,6 +484,19 @@ class Smart(unittest.TestCase):
             self.assertEqual(smart.parse(nothing).health, "unknown")
 
 
+class Backups(unittest.TestCase):
+    def test_status_says_what_to_do_while_there_are_none(self):
+        path = OVERLAYS / "base/files/usr/lib/chatimg/status/45-backups.py"
+        module = importlib.util.module_from_spec(importlib.util.spec_from_file_location("backups", path))
+        module.__spec__.loader.exec_module(module)
+        section = module.look()
+        self.assertIn("this box makes none", section.lines[0])
+        page, heading = re.search('yourself: (docs/\\S+), "(.*)"', section.lines[1]).groups()
+        text = (OVERLAYS.parent / page).read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+        for what in ("pg_dump", "pg_restore", "var/lib/matrix-synapse", "var/lib/chatimg"):
+            self.assertIn(what, text)
+
+
 class Words(unittest.TestCase):
     def test_numbers(self):
         for count, words in [
