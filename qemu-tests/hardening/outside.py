@@ -113,6 +113,11 @@ def ports_and_bans():
         expect(f"IPv{version}: inner ports are closed", reached(version, GOOD[version], *INNER) == [])
     words = ["import socket, sys; s = socket.create_connection((sys.argv[1], 22), 20, (sys.argv[2], 0)); s.recv(99); print(1)"]
     words += ["sys.stdout.flush(); sys.stdin.readline(); s.settimeout(8); s.sendall(b'SSH-2.0-x\\r\\n'); print(len(s.recv(99)))"]
+    silent = ["import socket, sys, time; s = socket.create_connection((sys.argv[1], 443), 20, (sys.argv[2], 0)); start = time.monotonic()"]
+    silent += ["s.settimeout(90); s.recv(1); print(round(time.monotonic() - start))"]
+    silent = subprocess.Popen(
+        ["ip", "netns", "exec", "world", "python3", "-c", "; ".join(silent), BOX[4], GOOD[4]], stdout=subprocess.PIPE, text=True
+    )
     opened = subprocess.Popen(
         ["ip", "netns", "exec", "world", "python3", "-c", "; ".join(words), BOX[4], BAD[4]],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -125,6 +130,8 @@ def ports_and_bans():
             expect(f"IPv{version}: who is banned gets nothing", reached(version, BAD[version], SSH, WEB) == [])
             expect(f"IPv{version}: who is not, all", reached(version, GOOD[version], SSH, WEB) == [SSH, WEB])
         run("systemctl", "reload", "nftables")
+    seconds = silent.communicate()[0].strip()
+    expect(f"who says nothing to the web server is let go ({seconds} s)", seconds.isdecimal() and int(seconds) <= 30)
     listed = json.loads(run("chatimg-admin", "ban", "list", "--json").stdout)["ranges"]
     expect("the list says so", {"range": BAD[4], "comment": "a test"} in listed)
     for text, why in ((BOX[4], "the box's own address"), ("0.0.0.0/0", "wider than a /8"), ("::1", "the box itself")):
