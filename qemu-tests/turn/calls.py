@@ -223,6 +223,11 @@ def closed():
             raise SystemExit(1)
         except TimeoutError:
             pass
+        # The call goes on: who is called says himself where that is.
+        peer, _ = called()
+        one.permit(peer[0])
+        one.send(peer, b"still there")
+        assert one.receive(20) == (peer, b"STILL THERE")
     with caller() as one:
         refused(442, one.ask, client.ALLOCATE, [(client.TRANSPORT, bytes([6, 0, 0, 0]))])
     print("closed")
