@@ -12,6 +12,7 @@ mod fat;
 mod gpt;
 pub mod grub;
 mod initrd;
+pub mod inventory;
 pub mod layout;
 mod manifest;
 pub mod md;
