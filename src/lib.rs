@@ -6,6 +6,7 @@
 pub mod appliance;
 pub mod care;
 pub mod cli;
+pub mod compare;
 pub mod compose;
 pub mod debian;
 pub mod deliver;

@@ -6,6 +6,7 @@
 mod build;
 mod completions;
 mod context;
+mod diff;
 mod flash;
 mod gc;
 mod history;
@@ -66,6 +67,7 @@ enum Command {
     Status(status::Args),
     History(history::Args),
     Images(images::Args),
+    Diff(diff::Args),
     Gc(gc::Args),
     Store(store::Args),
     Host(host::Args),
@@ -99,6 +101,7 @@ pub fn main(parts: &[Part]) -> ExitCode {
         Command::Status(args) => context().and_then(|context| status::run(&args, &context)),
         Command::History(args) => context().and_then(|context| history::run(&args, &context)),
         Command::Images(args) => context().and_then(|context| images::run(&args, &context)),
+        Command::Diff(args) => context().and_then(|context| diff::run(&args, &context)),
         Command::Gc(args) => context().and_then(|context| gc::run(&args, &context)),
         Command::Store(args) => context().and_then(|context| store::run(&args, &context)),
         // Neither an appliance nor the store is needed.
