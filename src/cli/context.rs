@@ -92,8 +92,11 @@ impl<'a> Context<'a> {
     }
 
     /// Keeps what this process used of the store for as long as the project is there; see [`Store::keep_uses`].
-    pub(super) fn keep_uses(&self, command: &str, anew: bool) -> Result<(), CommandError> {
-        Ok(self.store.keep_uses(&self.appliance, command, anew)?)
+    pub(super) fn keep_uses(&self, command: &str, anew: bool) {
+        if let Err(error) = self.store.keep_uses(&self.appliance, command, anew) {
+            // What was asked for is done; all that is lost is time, after the next `chatimg gc`.
+            self.ui.warn(format!("noting what this project needs of the store: {error}"));
+        }
     }
 
     /// The newest image and QEMU, for the command `verb`.
@@ -110,7 +113,7 @@ impl<'a> Context<'a> {
             self.fetch(build, &[Group::Vm])?;
             Ok::<_, BuildError>((build.tools(Group::Vm)?.0, build.known()?))
         })?;
-        self.keep_uses("machine", true)?;
+        self.keep_uses("machine", true);
         let is_of_now = known.as_ref() == Some(&image.id);
         Ok(Machine { image, tools, is_of_now, hold })
     }
