@@ -159,10 +159,10 @@ pub struct Hold {
     _dir: Option<File>,
 }
 
-/// Holds an image's folder.
+/// Holds an image's folder; waits while somebody looks whether it is held.
 pub fn hold(dir: &Path) -> Hold {
     // Where that cannot be had, whoever removes the image sees nobody, and open files stay open.
-    Hold { _dir: File::open(dir).ok().filter(|dir| dir.try_lock_shared().is_ok()) }
+    Hold { _dir: File::open(dir).ok().filter(|dir| dir.lock_shared().is_ok()) }
 }
 
 fn in_use(dir: &Path) -> bool {

@@ -111,7 +111,7 @@ pub(super) fn locked_tempdir(parent: &Path) -> Result<(tempfile::TempDir, Lock),
     Ok((dir, Lock { file }))
 }
 
-/// Removes folders of [`locked_tempdir`] whose writer died. A folder is made a moment before it is locked,
+/// Removes folders of [`locked_tempdir`] and files of [`write_whole`] whose writer died. A folder is made a moment before it is locked,
 /// so the youngest are left alone.
 pub(super) fn sweep(parent: &Path, older_than: Duration) -> Result<(), StoreError> {
     let entries = fs::read_dir(parent).map_err(StoreError::io("listing", parent))?;
@@ -120,7 +120,7 @@ pub(super) fn sweep(parent: &Path, older_than: Duration) -> Result<(), StoreErro
         let Ok(dir) = File::open(&path) else { continue };
         let age = dir.metadata().and_then(|meta| meta.modified()).map(|at| at.elapsed());
         if matches!(age, Ok(Ok(age)) if age >= older_than) && dir.try_lock().is_ok() {
-            _ = fs::remove_dir_all(&path);
+            _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         }
     }
     Ok(())
@@ -137,10 +137,12 @@ mod tests {
         let (dead, lock) = locked_tempdir(parent.path()).expect("dead");
         let dead = dead.keep();
         drop(lock);
+        let half = parent.path().join(".half");
+        fs::write(&half, "half").expect("write");
         sweep(parent.path(), Duration::from_secs(3600)).expect("sweep");
         assert!(dead.exists(), "too young to be judged");
         sweep(parent.path(), Duration::ZERO).expect("sweep");
-        assert!(!dead.exists() && living.path().exists());
+        assert!(!dead.exists() && !half.exists() && living.path().exists());
     }
 
     #[test]

@@ -269,7 +269,11 @@ impl Store {
         let mut rubbish = list(&self.root.join("partial"))?;
         rubbish.extend(list(&self.root.join("corrupt"))?);
         rubbish.retain(|path| changed(path).is_some_and(|age| age >= REST));
-        Ok(rubbish.into_iter().map(|path| (on_disk(&path), path)).map(|(b, p)| (p, b)).collect())
+        let sized = |path: PathBuf| {
+            let bytes = on_disk(&path);
+            (path, bytes)
+        };
+        Ok(rubbish.into_iter().map(sized).collect())
     }
 
     fn remove_rubbish(&self, path: &Path) -> Result<(), StoreError> {

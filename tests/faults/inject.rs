@@ -109,9 +109,16 @@ pub fn run(command: &Command, dir: &Path, fault: Fault, at: usize) -> Ended {
         | Options::PTRACE_O_TRACEEXEC;
     ptrace::seize(root, options).expect("ptrace, which this test needs");
     ptrace::interrupt(root).expect("stops");
-    let none = (Vec::new(), BTreeSet::new(), Vec::new());
-    let (calls, inside, failing) = none;
-    let mut traced = Traced { root, dir, fault, at, calls, happened: false, inside, failing };
+    let mut traced = Traced {
+        root,
+        dir,
+        fault,
+        at,
+        calls: Vec::new(),
+        happened: false,
+        inside: BTreeSet::new(),
+        failing: Vec::new(),
+    };
     child.stdin.take().expect("piped").write_all(b"go\n").expect("it waits");
     let code = traced.follow();
     Ended { code, calls: traced.calls, happened: traced.happened }
