@@ -4,7 +4,9 @@
 //! picture, and says what is shared.
 
 pub mod appliance;
+pub mod care;
 pub mod cli;
+pub mod compare;
 pub mod compose;
 pub mod debian;
 pub mod deliver;

@@ -2,8 +2,8 @@
 //! a build that fails leaves everything as it was.
 
 mod disks;
+mod small;
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
@@ -12,98 +12,11 @@ use std::process::Command;
 
 use chatimg::appliance::Disks;
 use chatimg::digest::Digest;
+use chatimg::image::BuiltImage;
 use chatimg::image::envblock::EnvBlock;
 use chatimg::image::layout::{BLANK_DATA_MARKER, Layout, PARTS, Part};
-use chatimg::image::{
-    self, BuiltImage, GrubParts, INITRD_MDADM, INITRD_MODULES, ImageError, ImageSpec,
-};
-use chatimg::lock::Lock;
-use chatimg::store::{PackWriter, Store, StoreError};
-use chatimg::tree::{Entry, Meta, Node, Tree, TreePath};
 use disks::{Loop, run};
-
-const SLOT: u64 = 64 << 20;
-const EPOCH: i64 = 1_700_000_000;
-
-struct Fixture {
-    dir: tempfile::TempDir,
-    store: Store,
-    root: Tree,
-    tools: Tree,
-    grub: GrubParts,
-    lock: Lock,
-    disks: Disks,
-}
-
-impl Fixture {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().expect("temporary folder");
-        let store = Store::open(&dir.path().join("store")).expect("store");
-        let root = tree(&store, "root", |files| {
-            let dir = "usr/lib/modules/6.1";
-            let dep = INITRD_MODULES.map(|name| format!("k/{name}.ko:\n")).concat();
-            files.insert(format!("{dir}/modules.dep"), dep.into());
-            for name in ["softdep", "alias", "builtin"] {
-                files.insert(format!("{dir}/modules.{name}"), vec![]);
-            }
-            for (_, path) in INITRD_MDADM {
-                files.insert(path.to_owned(), b"a part of mdadm".to_vec());
-            }
-            for name in INITRD_MODULES {
-                files.insert(format!("{dir}/k/{name}.ko"), b"\x7fELF".to_vec());
-            }
-            files.insert("boot/vmlinuz-6.1".to_owned(), b"kernel".to_vec());
-            files.insert("usr/share/large".to_owned(), vec![7; 3 << 20]);
-            files.insert("usr/share/zeros".to_owned(), vec![0; 3 << 20]);
-        });
-        let tools = tree(&store, "tools", |files| {
-            files.insert("usr/bin/busybox".to_owned(), b"busybox".to_vec());
-        });
-        let grub = GrubParts {
-            boot_img: vec![0xeb; 512],
-            core_img: vec![0xc0; 30_000],
-            efi: vec![0xef; 700_000],
-        };
-        Self { dir, store, root, tools, grub, lock: Lock::default(), disks: Disks::Mirror }
-    }
-
-    fn images(&self, name: &str) -> std::path::PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn build(&self, images: &Path) -> Result<BuiltImage, ImageError> {
-        let spec = ImageSpec {
-            name: "sample",
-            epoch: EPOCH,
-            slot_size: SLOT,
-            disks: self.disks,
-            root: &self.root,
-            tools: &self.tools,
-            grub: &self.grub,
-            formats: &Default::default(),
-            ports: &Default::default(),
-            lock: &self.lock,
-        };
-        image::build(&self.store, &spec, images, &|_| ())
-    }
-}
-
-fn tree(store: &Store, name: &str, fill: impl FnOnce(&mut BTreeMap<String, Vec<u8>>)) -> Tree {
-    let mut files = BTreeMap::new();
-    fill(&mut files);
-    let make = |pack: &mut PackWriter| {
-        let mut tree = Tree::new();
-        for (path, bytes) in &files {
-            let path: TreePath = path.parse().expect("path");
-            let parent = path.parent().expect("below the top").parse().expect("path");
-            tree.make_dirs(&parent, EPOCH).expect("folders");
-            let node = Node::File(pack.append(bytes)?);
-            tree.insert(path, Entry { meta: Meta::root(0o644, EPOCH), node }).expect("inserts");
-        }
-        Ok::<_, StoreError>(tree)
-    };
-    store.tree(Digest::of(name.as_bytes()), make).expect("tree")
-}
+use small::{EPOCH, Fixture, SLOT};
 
 fn bytes_at(path: &Path, start: u64, len: usize) -> Vec<u8> {
     let mut file = File::open(path).expect("opens");

@@ -21,6 +21,8 @@ pub fn run(_args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let image = context.build(&plan, &lock, |build| {
         build.run(&|| context.fetch(build, &[Group::Image, Group::Build]))
     })?;
+    // What finds all made relies on less than what made it.
+    context.keep_uses("build", !image.found);
     if plan.admin.authorized_keys.is_empty() {
         context.ui.warn(format!(
             "{}: [admin] authorized-keys is empty, so nobody can log in to the box; the image is good for \

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use super::CommandError;
 use crate::appliance::{self, Plan};
 use crate::fetch::{Event as FetchEvent, Http, Settings, Sources};
-use crate::image;
+use crate::image::{self, inventory};
 use crate::lock::{Group, Lock};
 use crate::pipeline::{Build, BuildError, Event, Net};
 use crate::store::Store;
@@ -44,6 +44,8 @@ pub(super) struct Machine {
     pub(super) tools: Tools,
     /// Whether the image is what the appliance and its lock give now.
     pub(super) is_of_now: bool,
+    /// `chatimg gc` leaves the image alone for as long.
+    pub(super) hold: inventory::Hold,
 }
 
 /// Keeps a second `chatimg COMMAND` off the same folder for as long as the file `name` in it is held. `advice`: what
@@ -89,6 +91,14 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Keeps what this process used of the store for as long as the project is there; see [`Store::keep_uses`].
+    pub(super) fn keep_uses(&self, command: &str, anew: bool) {
+        if let Err(error) = self.store.keep_uses(&self.appliance, command, anew) {
+            // What was asked for is done; all that is lost is time, after the next `chatimg gc`.
+            self.ui.warn(format!("noting what this project needs of the store: {error}"));
+        }
+    }
+
     /// The newest image and QEMU, for the command `verb`.
     pub(super) fn machine(
         &self,
@@ -98,12 +108,14 @@ impl<'a> Context<'a> {
     ) -> Result<Machine, CommandError> {
         let image = image::current(&self.images())?
             .ok_or_else(|| format!("there is no image to {verb}; run `chatimg build` first"))?;
+        let hold = inventory::hold(&image.dir);
         let (tools, known) = self.build(plan, lock, |build| {
             self.fetch(build, &[Group::Vm])?;
             Ok::<_, BuildError>((build.tools(Group::Vm)?.0, build.known()?))
         })?;
+        self.keep_uses("machine", true);
         let is_of_now = known.as_ref() == Some(&image.id);
-        Ok(Machine { image, tools, is_of_now })
+        Ok(Machine { image, tools, is_of_now, hold })
     }
 
     /// What the user asks for.

@@ -12,6 +12,7 @@ use super::host;
 use super::key::KeyOption;
 use crate::deliver::device::{Disk, Machine, Need};
 use crate::deliver::flash::{self, Event, FlashError, FlashSpec, Source, Step, Target};
+use crate::image::inventory;
 use crate::ui::Transfers;
 
 /// Write the newest image to one disk or two, and read it back
@@ -58,6 +59,7 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
         );
     }
     let source = source?;
+    let _hold = inventory::hold(&context.image_dir(args.image.as_deref())?);
     let targets = match args.disk.is_empty() {
         true => args.image_file.iter().cloned().map(Target::File).collect(),
         false => disks(args, &machine, &source, context)?,

@@ -55,6 +55,7 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let now = i64::try_from(now)?;
     let lock = resolve(&online, &plan.request, previous.as_ref(), &update, now)?;
     drop(phases);
+    context.keep_uses("lock", true);
     let empty = Lock::default();
     let changes = previous.as_ref().unwrap_or(&empty).changes(&lock);
     if previous.is_some() {

@@ -6,9 +6,12 @@
 mod build;
 mod completions;
 mod context;
+mod diff;
 mod flash;
+mod gc;
 mod history;
 mod host;
+mod images;
 mod init;
 mod key;
 mod lock;
@@ -18,6 +21,7 @@ mod remote;
 mod rollback;
 mod run;
 mod status;
+mod store;
 mod test;
 mod update;
 
@@ -62,6 +66,10 @@ enum Command {
     Rollback(rollback::Args),
     Status(status::Args),
     History(history::Args),
+    Images(images::Args),
+    Diff(diff::Args),
+    Gc(gc::Args),
+    Store(store::Args),
     Host(host::Args),
     Key(key::Args),
     Completions(completions::Args),
@@ -92,6 +100,10 @@ pub fn main(parts: &[Part]) -> ExitCode {
         Command::Rollback(args) => context().and_then(|context| rollback::run(&args, &context)),
         Command::Status(args) => context().and_then(|context| status::run(&args, &context)),
         Command::History(args) => context().and_then(|context| history::run(&args, &context)),
+        Command::Images(args) => context().and_then(|context| images::run(&args, &context)),
+        Command::Diff(args) => context().and_then(|context| diff::run(&args, &context)),
+        Command::Gc(args) => context().and_then(|context| gc::run(&args, &context)),
+        Command::Store(args) => context().and_then(|context| store::run(&args, &context)),
         // Neither an appliance nor the store is needed.
         Command::Init(args) => init::run(&args, parts, &ui),
         Command::Host(args) => host::run(&args, &ui),

@@ -13,7 +13,7 @@ use super::CommandError;
 use super::context::{Context, Machine, only_one};
 use super::test::Choice;
 use crate::appliance::{Plan, Protocol, Value};
-use crate::image;
+use crate::image::{self, inventory};
 use crate::ui::Phases;
 use crate::vm::{Live, LiveError, LiveSetup, Names, Off};
 
@@ -48,7 +48,7 @@ const LOCK: &str = "lock";
 pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let plan = context.plan()?;
     let lock = context.lock()?;
-    let Machine { image, tools, is_of_now } = context.machine(&plan, &lock, "run")?;
+    let Machine { image, tools, is_of_now, hold: _hold } = context.machine(&plan, &lock, "run")?;
     if !is_of_now {
         context.ui.warn(
             "the image was built of something else than is here now; run `chatimg build` first to run that",
@@ -140,6 +140,7 @@ fn disks(
         }
         Err(_) => {
             fs::write(&note, format!("{}\n", image.id))
+                .and_then(|()| inventory::keep_for_run(&context.images(), dir))
                 .map_err(|error| format!("writing {}: {error}", note.display()))?;
             return Ok((image.id.clone(), image.disks()));
         }

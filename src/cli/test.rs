@@ -51,7 +51,7 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let plan = context.plan()?;
     let lock = context.lock()?;
     let tests = chosen(&context.project().join("qemu-tests"), &args.names)?;
-    let Machine { image, tools, is_of_now } = context.machine(&plan, &lock, "test")?;
+    let Machine { image, tools, is_of_now, hold: _hold } = context.machine(&plan, &lock, "test")?;
     if !is_of_now {
         context.ui.warn(
             "the image was built of something else than is here now, and is tested with what is here now; \

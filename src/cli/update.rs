@@ -16,6 +16,7 @@ use crate::deliver::update::{
     self, Event, Guard, History, Offer, Offered, Outcome, Remote, Sent, Source, Transfer,
     UpdateError,
 };
+use crate::image::inventory;
 use crate::ui::{Phases, Transfers};
 
 /// Send an image to a box, which keeps it or comes back by itself
@@ -58,7 +59,9 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let at = args.at.as_deref().map(|time| planned(time, args.unattended)).transpose()?;
     let remote = args.target.remote(context)?;
-    let source = Source::open(&context.image_dir(args.image.as_deref())?)?;
+    let dir = context.image_dir(args.image.as_deref())?;
+    let _hold = inventory::hold(&dir);
+    let source = Source::open(&dir)?;
     let key = args.key.read()?;
     let chunks = read(&source, context)?;
     let description = &source.description;

@@ -12,6 +12,7 @@ mod fat;
 mod gpt;
 pub mod grub;
 mod initrd;
+pub mod inventory;
 pub mod layout;
 mod manifest;
 pub mod md;
@@ -115,7 +116,7 @@ pub fn build(
     let layout = Layout::new(spec.name, spec.slot_size, spec.disks)?;
     let id = id(spec, &layout)?;
     let output = output::Images::open(images)?;
-    if let Some(dir) = output.find(&id) {
+    if let Some((dir, _hold)) = held(&output, &id) {
         output.switch(&id)?;
         return Ok(BuiltImage { id, dir, found: true });
     }
@@ -143,9 +144,15 @@ pub fn build(
 /// The folder cannot be written.
 pub fn find(images: &Path, id: &str) -> Result<Option<BuiltImage>, ImageError> {
     let output = output::Images::open(images)?;
-    let Some(dir) = output.find(id) else { return Ok(None) };
+    let Some((dir, _hold)) = held(&output, id) else { return Ok(None) };
     output.switch(id)?;
     Ok(Some(BuiltImage { id: id.to_owned(), dir, found: true }))
+}
+
+/// A whole image that nobody removes before `current` points at it.
+fn held(output: &output::Images, id: &str) -> Option<(PathBuf, inventory::Hold)> {
+    let hold = inventory::hold(&output.find(id)?);
+    Some((output.find(id)?, hold))
 }
 
 /// The image of this id, if it is there and whole; `images/current` stays.

@@ -138,6 +138,23 @@ impl Images {
         Ok((to, aside))
     }
 
+    /// Takes something in this folder away, unless somebody uses it or it is what `current` points at; says whether it
+    /// did.
+    pub(super) fn remove(&self, path: &Path) -> Result<bool, ImageError> {
+        let _lock = self.lock()?;
+        let current = self.current().map(|id| self.dir.join(id));
+        let Ok(folder) = File::open(path) else { return Ok(false) };
+        if current.is_some_and(|current| current == path) || folder.try_lock().is_err() {
+            return Ok(false);
+        }
+        // What is cut short is finished by whoever opens the folder next, and is no image meanwhile.
+        let dead = tempfile::Builder::new().prefix(BUILDING).tempdir_in(&self.dir);
+        let dead = dead.map_err(ImageError::io("creating a folder in", &self.dir))?.keep();
+        fs::rename(path, &dead).map_err(ImageError::io("moving", path))?;
+        remove_if_there(&dead)?;
+        Ok(true)
+    }
+
     /// The id that `current` points at.
     pub(super) fn current(&self) -> Option<String> {
         fs::read_link(self.dir.join("current")).ok()?.into_os_string().into_string().ok()

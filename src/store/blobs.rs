@@ -4,13 +4,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
-use super::{Store, StoreError, files};
+use super::{Kind, Store, StoreError, files};
 use crate::digest::{Digest, Hasher};
 
 impl Store {
     /// Whether the blob is there. Its bytes are checked when they are read.
     pub fn has_blob(&self, digest: &Digest) -> bool {
-        self.sharded("blobs", digest).is_file()
+        // Who cannot say that it is needed cannot count on it; adding it says why.
+        self.relies_on(Kind::Blob, digest).is_ok() && self.sharded("blobs", digest).is_file()
     }
 
     /// Opens a blob for reading. The reader checks the digest: its last `read` (the one that would return
@@ -19,6 +20,7 @@ impl Store {
     /// # Errors
     /// The file cannot be opened.
     pub fn open_blob(&self, digest: &Digest) -> Result<Option<BlobReader>, StoreError> {
+        self.relies_on(Kind::Blob, digest)?;
         let path = self.sharded("blobs", digest);
         match File::open(&path) {
             Ok(file) => {
@@ -60,6 +62,7 @@ impl Store {
     /// # Errors
     /// The partial file cannot be opened or read.
     pub fn begin_blob(&self, digest: &Digest) -> Result<Option<PartialBlob>, StoreError> {
+        self.relies_on(Kind::Blob, digest)?;
         let lock = self.lock(digest)?;
         if self.has_blob(digest) {
             return Ok(None);

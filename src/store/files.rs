@@ -1,6 +1,8 @@
 //! The few file system operations that the store is made of.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,26 +25,59 @@ pub(super) fn sync_filesystem(path: &Path) -> Result<(), StoreError> {
     nix::unistd::syncfs(dir).map_err(|errno| StoreError::io("syncing", path)(errno.into()))
 }
 
-/// An exclusive advisory lock (flock), released when dropped. The file stays: removing it would let two
-/// holders each lock a different file of that name.
+/// Puts a small file in place, whole or not at all. `work`: a folder of the same file system.
+pub(super) fn write_whole(work: &Path, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let write = || {
+        let mut file = tempfile::NamedTempFile::new_in(work)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)
+    };
+    write().map_err(StoreError::io("writing", path))?;
+    sync_dir(path.parent().unwrap_or(work))
+}
+
+/// An advisory lock (flock), released when dropped. Its file stays, but for those that [`Lock::remove`] takes away.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
-    /// Waits for the lock.
+    /// Waits until nobody else has it.
     pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .map_err(StoreError::io("opening", path))?;
+        Self::wait(path, File::try_lock)
+    }
+
+    /// Waits until nobody has it alone.
+    pub(super) fn share(path: &Path) -> Result<Self, StoreError> {
+        Self::wait(path, File::try_lock_shared)
+    }
+
+    /// Takes it unless somebody has it.
+    pub(super) fn try_take(path: &Path) -> Result<Option<Self>, StoreError> {
+        let file = Self::open(path)?;
+        let free = file.try_lock().is_ok() && is_at(&file, path);
+        Ok(free.then_some(Self { file }))
+    }
+
+    fn open(path: &Path) -> Result<File, StoreError> {
+        let mut options = OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).open(path);
+        file.map_err(StoreError::io("opening", path))
+    }
+
+    fn wait(
+        path: &Path,
+        lock: impl Fn(&File) -> Result<(), TryLockError>,
+    ) -> Result<Self, StoreError> {
+        let mut file = Self::open(path)?;
         // Not File::lock, which Ctrl-C would not end.
         loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self { _file: file }),
+            match lock(&file) {
+                Ok(()) if is_at(&file, path) => return Ok(Self { file }),
+                // It was removed meanwhile: two holders would each lock a different file of that name.
+                Ok(()) => file = Self::open(path)?,
                 Err(TryLockError::WouldBlock) => {
                     interrupt::check()?;
                     std::thread::sleep(Duration::from_millis(50));
@@ -53,6 +88,18 @@ impl Lock {
             }
         }
     }
+
+    /// Removes the file of a lock that is held alone.
+    pub(super) fn remove(self, path: &Path) {
+        _ = fs::remove_file(path);
+        drop(self.file);
+    }
+}
+
+/// Whether the path still leads to this file.
+fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(file), Ok(there)) = (file.metadata(), fs::metadata(path)) else { return false };
+    (file.dev(), file.ino()) == (there.dev(), there.ino())
 }
 
 /// A new folder in `parent`, locked for as long as somebody writes in it.
@@ -61,10 +108,10 @@ pub(super) fn locked_tempdir(parent: &Path) -> Result<(tempfile::TempDir, Lock),
         tempfile::tempdir_in(parent).map_err(StoreError::io("creating a folder in", parent))?;
     let file = File::open(dir.path()).map_err(StoreError::io("opening", dir.path()))?;
     file.lock().map_err(StoreError::io("locking", dir.path()))?;
-    Ok((dir, Lock { _file: file }))
+    Ok((dir, Lock { file }))
 }
 
-/// Removes folders of [`locked_tempdir`] whose writer died. A folder is made a moment before it is locked,
+/// Removes folders of [`locked_tempdir`] and files of [`write_whole`] whose writer died. A folder is made a moment before it is locked,
 /// so the youngest are left alone.
 pub(super) fn sweep(parent: &Path, older_than: Duration) -> Result<(), StoreError> {
     let entries = fs::read_dir(parent).map_err(StoreError::io("listing", parent))?;
@@ -73,7 +120,7 @@ pub(super) fn sweep(parent: &Path, older_than: Duration) -> Result<(), StoreErro
         let Ok(dir) = File::open(&path) else { continue };
         let age = dir.metadata().and_then(|meta| meta.modified()).map(|at| at.elapsed());
         if matches!(age, Ok(Ok(age)) if age >= older_than) && dir.try_lock().is_ok() {
-            _ = fs::remove_dir_all(&path);
+            _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         }
     }
     Ok(())
@@ -90,9 +137,27 @@ mod tests {
         let (dead, lock) = locked_tempdir(parent.path()).expect("dead");
         let dead = dead.keep();
         drop(lock);
+        let half = parent.path().join(".half");
+        fs::write(&half, "half").expect("write");
         sweep(parent.path(), Duration::from_secs(3600)).expect("sweep");
         assert!(dead.exists(), "too young to be judged");
         sweep(parent.path(), Duration::ZERO).expect("sweep");
-        assert!(!dead.exists() && living.path().exists());
+        assert!(!dead.exists() && !half.exists() && living.path().exists());
+    }
+
+    #[test]
+    fn whoever_waits_for_a_lock_that_is_removed_takes_the_new_one() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let path = dir.path().join("lock");
+        let held = Lock::take(&path).expect("takes it");
+        assert!(Lock::try_take(&path).expect("looks").is_none());
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| Lock::take(&path).expect("waits"));
+            std::thread::sleep(Duration::from_millis(120));
+            held.remove(&path);
+            let lock = waiting.join().expect("takes it");
+            assert!(is_at(&lock.file, &path), "another one could take it, too");
+            assert!(Lock::try_take(&path).expect("looks").is_none());
+        });
     }
 }

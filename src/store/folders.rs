@@ -3,11 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{StepError, Store, StoreError, files};
+use super::results::seal;
+use super::{Kind, StepError, Store, StoreError, files};
 use crate::digest::Digest;
+use crate::tree::Tree;
+
+/// Where it stands which tree a folder holds.
+pub(super) fn record(folder: &Path) -> PathBuf {
+    folder.with_extension("doc")
+}
 
 impl Store {
-    /// The folder that `make` fills, given an empty one: found under its key, or made now and kept. Nobody
+    /// The folder that `make` fills with a tree, given an empty one: found under its key, or made now and kept. Nobody
     /// may write into it afterwards; one that is not `whole` any more is made again.
     ///
     /// # Errors
@@ -15,9 +22,11 @@ impl Store {
     pub fn folder<E>(
         &self,
         key: Digest,
+        tree: &Tree,
         make: impl FnOnce(&Path) -> Result<(), E>,
         whole: impl Fn(&Path) -> bool,
     ) -> Result<PathBuf, StepError<E>> {
+        self.relies_on(Kind::Folder, &key)?;
         let target = self.sharded("folders", &key);
         if target.is_dir() && whole(&target) {
             return Ok(target);
@@ -37,6 +46,10 @@ impl Store {
         files::sync_filesystem(dir.path())?;
         let parent = target.parent().expect("folders lie in a folder");
         files::create_dirs(parent)?;
+        // First: without a folder it means nothing.
+        let (record, text) = (record(&target), tree.encode());
+        let sealed = format!("{}\n{text}", seal(&text));
+        files::write_whole(&self.root.join("tmp"), &record, sealed.as_bytes())?;
         let dir = dir.keep();
         fs::rename(&dir, &target).map_err(StoreError::io("renaming", &dir))?;
         files::sync_dir(parent)?;
@@ -80,6 +93,7 @@ mod tests {
         let key = Digest::of(b"folder");
         let failed = store.folder(
             key,
+            &Tree::new(),
             |dir| {
                 fs::write(dir.join("half"), b"").expect("write");
                 Err("no")
@@ -89,6 +103,7 @@ mod tests {
         assert!(matches!(failed, Err(StepError::Step("no"))));
         let made = store.folder::<()>(
             key,
+            &Tree::new(),
             |dir| {
                 assert_eq!(
                     fs::read_dir(dir).expect("list").count(),
@@ -101,11 +116,12 @@ mod tests {
             |_| true,
         );
         let whole = |dir: &Path| dir.join("whole").is_file();
-        let found = store.folder::<()>(key, |_| panic!("made twice"), whole);
+        let found = store.folder::<()>(key, &Tree::new(), |_| panic!("made twice"), whole);
         let made = made.expect("made");
         assert_eq!(made, found.expect("found"));
         fs::remove_file(made.join("whole")).expect("somebody cleans up");
-        let again = store.folder::<io::Error>(key, |dir| fs::write(dir.join("whole"), b""), whole);
+        let write = |dir: &Path| fs::write(dir.join("whole"), b"");
+        let again = store.folder::<io::Error>(key, &Tree::new(), write, whole);
         assert!(whole(&again.expect("made again")));
         assert_eq!(fs::read_dir(store.root.join("tmp")).expect("tmp").count(), 0);
     }

@@ -6,8 +6,11 @@
 //! results/ab/abcd.../doc    what a step made, named by the step's key: one line "sha256 HEX", then text
 //! results/ab/abcd.../pack   the file contents that a tree in `doc` names, one after the other
 //! folders/ab/abcd.../      trees written out for programs to run or read (the tools)
+//! folders/ab/abcd....doc    which tree that is, sealed as a result's `doc`
 //! locks/abcd...             held (flock) while somebody makes that blob or result
 //! tmp/                      what is being written; anything here without a lock is rubbish
+//! using/ roots/             who needs what: see `uses`
+//! corrupt/                  what `verify` found damaged
 //! ```
 //!
 //! A key is the SHA-256 of (step name, step version, parameters, input digests). Writers fill a temporary
@@ -18,12 +21,18 @@ mod blobs;
 mod error;
 mod files;
 mod folders;
+mod gc;
 mod results;
+mod uses;
+mod verify;
 
 pub use blobs::{BlobReader, PartialBlob};
 pub use error::StoreError;
 pub use folders::Scratch;
+pub use gc::{Amount, Collected, Needs};
 pub use results::{PackWriter, StepError};
+pub use uses::{Item, Kind, Project};
+pub use verify::{Damage, Verified};
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -38,7 +47,12 @@ use crate::digest::Digest;
 pub struct Store {
     root: PathBuf,
     packs: Mutex<HashMap<Digest, Arc<File>>>,
+    uses: Mutex<uses::Uses>,
 }
+
+/// All folders of a store.
+const DIRS: [&str; 9] =
+    ["blobs", "partial", "results", "folders", "locks", "tmp", "using", "roots", "corrupt"];
 
 impl Store {
     /// Opens the store at `root`, making its folders where they are missing.
@@ -46,13 +60,13 @@ impl Store {
     /// # Errors
     /// The folders cannot be made.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        for dir in ["blobs", "partial", "results", "folders", "locks", "tmp"] {
+        for dir in DIRS {
             files::create_dirs(&root.join(dir))?;
         }
         // Programs run in other folders and must find it, and what names it must name it in one way.
         let root = std::fs::canonicalize(root).map_err(StoreError::io("resolving", root))?;
         files::sweep(&root.join("tmp"), Duration::from_secs(600))?;
-        Ok(Self { root, packs: Mutex::default() })
+        Ok(Self { root, packs: Mutex::default(), uses: Mutex::default() })
     }
 
     /// The folder that holds the store.

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Store, StoreError, files};
+use super::{Kind, Store, StoreError, files};
 use crate::digest::{Digest, Hasher};
 use crate::tree::{FileRef, Location, Node, Tree};
 
@@ -82,17 +82,16 @@ impl Store {
     /// # Errors
     /// It cannot be read, or is damaged (and has been removed).
     pub fn stored_document(&self, key: &Digest) -> Result<Option<String>, StoreError> {
-        let dir = self.sharded("results", key);
-        let path = dir.join("doc");
+        self.relies_on(Kind::Result, key)?;
+        let path = self.sharded("results", key).join("doc");
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::io("reading", &path)(error)),
         };
-        let sealed = std::str::from_utf8(&bytes).ok().and_then(|text| text.split_once('\n'));
-        match sealed {
-            Some((seal, text)) if seal == self::seal(text) => Ok(Some(text.to_owned())),
-            _ => {
+        match unseal(&bytes) {
+            Some(text) => Ok(Some(text.to_owned())),
+            None => {
                 self.forget(key)?;
                 let what = format!("stored result {}", path.display());
                 Err(StoreError::Damaged { what, why: "its checksum is wrong".to_owned() })
@@ -190,7 +189,14 @@ fn remove_dir(dir: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn seal(text: &str) -> String {
+/// The text of a sealed document; `None`: that is not what was sealed.
+pub(super) fn unseal(bytes: &[u8]) -> Option<&str> {
+    let (line, text) = std::str::from_utf8(bytes).ok()?.split_once('\n')?;
+    (line == seal(text)).then_some(text)
+}
+
+/// The first line of a sealed document.
+pub(super) fn seal(text: &str) -> String {
     format!("sha256 {}", Digest::of(text.as_bytes()))
 }
 

@@ -66,10 +66,11 @@ impl Tools {
         key.field(id.as_bytes());
         let (export, whole) =
             (|dir: &Path| tree.export(store, dir), |dir: &Path| tree.is_exported(dir));
-        let root = store.folder(key.finish(), export, whole).map_err(|error| match error {
-            StepError::Step(error) => ToolError::Unpack(error),
-            StepError::Store(error) => ToolError::Store(error),
-        })?;
+        let root =
+            store.folder(key.finish(), tree, export, whole).map_err(|error| match error {
+                StepError::Step(error) => ToolError::Unpack(error),
+                StepError::Store(error) => ToolError::Store(error),
+            })?;
         Ok(Self { root, id, epoch })
     }
 

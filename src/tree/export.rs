@@ -1,6 +1,7 @@
 //! A tree as files in a folder of the host, for programs that only read folders. No root is needed: owners,
 //! devices and extended attributes stay behind, and everything is writable by its owner.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Entry, Node, Tree};
+use crate::digest::Digest;
 use crate::store::{Store, StoreError};
 
 /// Why a tree could not be written out.
@@ -32,6 +34,21 @@ fn modified(entry: &Entry) -> SystemTime {
         0.. => UNIX_EPOCH + seconds,
         _ => UNIX_EPOCH - seconds,
     }
+}
+
+/// The names of all that is below a folder, as paths from there.
+fn names_below(dir: &Path) -> io::Result<BTreeSet<PathBuf>> {
+    let (mut names, mut todo) = (BTreeSet::new(), vec![dir.to_owned()]);
+    while let Some(folder) = todo.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                todo.push(entry.path());
+            }
+            names.extend(entry.path().strip_prefix(dir).map(Path::to_owned));
+        }
+    }
+    Ok(names)
 }
 
 impl Tree {
@@ -89,6 +106,46 @@ impl Tree {
                 Node::CharDevice { .. } | Node::BlockDevice { .. } | Node::Fifo => true,
             }
         })
+    }
+
+    /// What of `dest` is not as [`Self::export`] wrote it, contents and all; `None`: everything is.
+    ///
+    /// # Errors
+    /// Something cannot be read.
+    pub fn check_export(&self, dest: &Path) -> io::Result<Option<String>> {
+        let mut left = names_below(dest)?;
+        for (path, entry) in self.iter() {
+            if matches!(entry.node, Node::CharDevice { .. } | Node::BlockDevice { .. } | Node::Fifo)
+            {
+                continue;
+            }
+            if !left.remove(Path::new(path.as_str())) {
+                return Ok(Some(format!("{path} is not there")));
+            }
+            let target = dest.join(path.as_str());
+            let meta = fs::symlink_metadata(&target)?;
+            let entry = match &entry.node {
+                Node::HardLink(first) => self.get(first.as_str()),
+                _ => Some(entry),
+            };
+            let right = match entry.map(|entry| (&entry.node, entry.meta.mode & 0o111)) {
+                Some((Node::File(file), mode)) => {
+                    meta.is_file()
+                        && (meta.permissions().mode() & 0o111 == 0) == (mode == 0)
+                        && meta.len() == file.size
+                        && Digest::of(&fs::read(&target)?) == file.digest
+                }
+                Some((Node::Symlink(to), _)) => {
+                    meta.is_symlink() && fs::read_link(&target)?.as_os_str() == to.as_str()
+                }
+                _ => meta.is_dir(),
+            };
+            if !right {
+                return Ok(Some(format!("{path} is not what was put there")));
+            }
+        }
+        let extra = left.first().map(|path| format!("{} was not put there", path.display()));
+        Ok(extra)
     }
 
     /// The part of the tree whose paths `wanted` accepts, with the directories on the way to them. A hard

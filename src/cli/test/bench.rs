@@ -134,6 +134,7 @@ impl Bench<'_> {
             let build = Build { images: &images, ..*build };
             build.run(&|| self.context.fetch(&build, &[Group::Image, Group::Build]))
         })?;
+        self.context.keep_uses("tests", !image.found);
         let disks = image.disks();
         Whole::of(plan, image.dir, disks, work)
     }

@@ -59,22 +59,23 @@ impl Changes {
             names.iter().map(|name| (name.clone(), String::new())).collect()
         };
         Self {
-            packages: diff(&from.packages, &to.packages, true),
-            files: diff(&files(from), &files(to), false),
+            packages: diff(&from.packages, &to.packages, Some),
+            files: diff(&files(from), &files(to), |_| None),
             ports: from
                 .ports
                 .as_ref()
                 .zip(to.ports.as_ref())
-                .map_or(Vec::new(), |(from, to)| diff(&named(from), &named(to), false)),
-            units: diff(&named(&from.units), &named(&to.units), false),
+                .map_or(Vec::new(), |(from, to)| diff(&named(from), &named(to), |_| None)),
+            units: diff(&named(&from.units), &named(&to.units), |_| None),
         }
     }
 }
 
-fn diff(
-    from: &BTreeMap<String, String>,
-    to: &BTreeMap<String, String>,
-    versions: bool,
+/// What differs between two sets of named things. `shown`: what is said of one, its version for instance.
+pub(crate) fn diff<'a, T: PartialEq>(
+    from: &'a BTreeMap<String, T>,
+    to: &'a BTreeMap<String, T>,
+    shown: impl Fn(&'a T) -> Option<&'a String>,
 ) -> Vec<Change> {
     let mut names: Vec<&String> = from.keys().chain(to.keys()).collect();
     names.sort_unstable();
@@ -87,7 +88,7 @@ fn diff(
             (None, _) => Kind::Added,
             (_, None) => Kind::Removed,
         };
-        let version = |version: Option<&String>| version.filter(|_| versions).cloned();
+        let version = |thing: Option<&'a T>| thing.and_then(&shown).cloned();
         Some(Change { name: name.clone(), change, from: version(before), to: version(now) })
     };
     names.into_iter().filter_map(change).collect()
@@ -104,7 +105,7 @@ mod tests {
         };
         let from = map(&[("bash", "5"), ("curl", "8.1"), ("dash", "1")]);
         let to = map(&[("bash", "5"), ("curl", "8.2"), ("exim", "4")]);
-        let told = diff(&from, &to, true);
+        let told = diff(&from, &to, Some);
         let told: Vec<_> = told
             .iter()
             .map(|it| (&*it.name, it.change, it.from.as_deref(), it.to.as_deref()))

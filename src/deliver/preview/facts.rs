@@ -129,12 +129,12 @@ impl Facts {
 }
 
 /// Below `/etc`, but for what is made of the rest.
-fn is_configuration(path: &str) -> bool {
+pub(crate) fn is_configuration(path: &str) -> bool {
     path.starts_with("/etc/") && path != "/etc/ld.so.cache"
 }
 
 /// The unit that a link enables.
-fn enabled(path: &str) -> Option<&str> {
+pub(crate) fn enabled(path: &str) -> Option<&str> {
     let (dir, unit) = path.strip_prefix("/etc/systemd/system/")?.split_once('/')?;
     let wanted = dir.ends_with(".wants") || dir.ends_with(".requires");
     wanted.then_some(unit)

@@ -12,10 +12,13 @@ mod facts;
 mod verdict;
 mod words;
 
+pub(crate) use changes::diff;
 pub use changes::{Change, Changes, Kind};
 pub use facts::{Facts, REMOTE};
+pub(crate) use facts::{enabled, is_configuration};
 pub use verdict::{Return, Verdict};
 pub use words::lines;
+pub(crate) use words::section;
 
 use serde::Serialize;
 

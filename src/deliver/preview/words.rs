@@ -52,7 +52,8 @@ fn space_line(space: &Space) -> String {
     )
 }
 
-fn section(lines: &mut Vec<String>, what: &str, changes: &[Change]) {
+/// A heading with how many there are, and a line for each.
+pub(crate) fn section(lines: &mut Vec<String>, what: &str, changes: &[Change]) {
     if changes.is_empty() {
         lines.push(format!("{what}: no changes"));
         return;
