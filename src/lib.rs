@@ -20,6 +20,7 @@ pub mod parallel;
 pub mod pipeline;
 pub mod project;
 pub mod sandbox;
+pub mod scan;
 pub mod store;
 pub mod tools;
 pub mod tree;

@@ -16,6 +16,7 @@ pub mod layout;
 mod manifest;
 pub mod md;
 mod output;
+mod secrets;
 mod sparse;
 mod starter;
 
@@ -121,6 +122,9 @@ pub fn build(
     }
     events(Event::Step("making the initrd"));
     let starter = Starter::new(spec, &layout)?;
+    for (name, bytes) in starter.files() {
+        secrets::refuse(&format!("the disks' boot {name}"), bytes)?;
+    }
     let root = boot::with_boot_files(store, spec, &layout, &id, &starter)?;
     events(Event::Step("laying out the root slot"));
     let plan = ext4::Plan::new(&root, spec.epoch, layout.slot_capacity())?;
