@@ -82,6 +82,8 @@ impl Fixture {
             grub: &self.grub,
             formats: &Default::default(),
             ports: &Default::default(),
+            plan: Digest::of(b""),
+            beside: &[],
             lock: &self.lock,
         };
         image::build(&self.store, &spec, images, &|_| ())

@@ -17,9 +17,12 @@ mod plan;
 mod remote;
 mod rollback;
 mod run;
+mod sbom;
+mod sign;
 mod status;
 mod test;
 mod update;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -56,6 +59,9 @@ enum Command {
     Build(build::Args),
     Run(run::Args),
     Test(test::Args),
+    Verify(verify::Args),
+    Sign(sign::Args),
+    Sbom(sbom::Args),
     Flash(flash::Args),
     Plan(plan::Args),
     Update(update::Args),
@@ -92,6 +98,9 @@ pub fn main(parts: &[Part]) -> ExitCode {
         Command::Rollback(args) => context().and_then(|context| rollback::run(&args, &context)),
         Command::Status(args) => context().and_then(|context| status::run(&args, &context)),
         Command::History(args) => context().and_then(|context| history::run(&args, &context)),
+        Command::Verify(args) => context().and_then(|context| verify::run(&args, &context)),
+        Command::Sign(args) => context().and_then(|context| sign::run(&args, &context)),
+        Command::Sbom(args) => context().and_then(|context| sbom::run(&args, &context)),
         // Neither an appliance nor the store is needed.
         Command::Init(args) => init::run(&args, parts, &ui),
         Command::Host(args) => host::run(&args, &ui),
