@@ -5,6 +5,8 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::unistd::{Whence, lseek};
 use serde_json::Value;
 
 use super::{EvidenceError, MANIFEST};
@@ -153,12 +155,16 @@ fn check_leg(leg: &Leg) -> Result<(), EvidenceError> {
 }
 
 fn zero(file: &File, path: &Path, from: u64, to: u64) -> Result<(), EvidenceError> {
-    let mut place = None;
-    pieces(file, path, from, to, |at, bytes| {
-        let zero = is_zero(bytes);
-        place = (!zero).then_some(at);
-        zero
-    })?;
+    let (mut place, mut at) = (None, from);
+    while place.is_none() && at < to {
+        let (data, hole) = next_data(file, at, to);
+        pieces(file, path, data, hole, |at, bytes| {
+            let zero = is_zero(bytes);
+            place = (!zero).then_some(at);
+            zero
+        })?;
+        at = hole;
+    }
     match place {
         None => Ok(()),
         Some(at) => {
@@ -167,6 +173,18 @@ fn zero(file: &File, path: &Path, from: u64, to: u64) -> Result<(), EvidenceErro
             Err(EvidenceError::damaged(path, why))
         }
     }
+}
+
+/// Where the next bytes begin that are no hole, and where they end; a file system that knows no holes has none.
+fn next_data(file: &File, at: u64, end: u64) -> (u64, u64) {
+    let seek = |at: u64, whence| lseek(file, i64::try_from(at).unwrap_or(i64::MAX), whence);
+    let data = match seek(at, Whence::SeekData) {
+        Ok(data) => u64::try_from(data).unwrap_or(at),
+        Err(Errno::ENXIO) => end,
+        Err(_) => return (at, end),
+    };
+    let hole = seek(data, Whence::SeekHole).ok().and_then(|hole| u64::try_from(hole).ok());
+    (data.min(end), hole.unwrap_or(end).clamp(data.min(end), end))
 }
 
 /// Hands out a part of a file until `take` has had enough.
