@@ -16,7 +16,7 @@ use crate::digest::Digest;
 use crate::lock::{UrlRequest, check_npm_range, check_requirement};
 
 /// Top-level keys.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "description",
     "requires",
     "enable",

@@ -73,30 +73,33 @@ fn pem(bytes: &[u8], at: usize) -> bool {
     body(window(bytes, at + head + dashes, 4096))
 }
 
-/// Whether a key's base64 begins within these bytes.
+/// Whether these bytes are a key's base64 and the line that ends it, or more of it than anybody writes as an example.
 fn body(bytes: &[u8]) -> bool {
+    const WHOLE: usize = 16;
+    const MUCH: usize = 64;
     let text = String::from_utf8_lossy(bytes).replace("\\r", "").replace("\\n", "\n");
     let mut key = String::new();
+    let mut least = MUCH;
     for line in text.split('\n').take(80) {
-        let line = line.trim_matches(|c: char| {
-            c.is_whitespace() || "\"'+,;()\\*#/bru".contains(c) && key.is_empty()
-        });
-        let line = line.trim_matches(|c: char| c.is_whitespace() || "\"',;()\\".contains(c));
+        // Signs of a program's text, of a comment, of a list.
+        let signs = |c: char| c.is_whitespace() || "\"'+,;()\\*#".contains(c);
+        let line = line.trim_start_matches(signs).trim_end_matches(|c| signs(c) && c != '+');
         if line.contains("-----") || line.contains("---- END") {
+            least = WHOLE;
             break;
         }
         let plain = !line.is_empty() && line.bytes().all(|byte| is_base64(byte) || byte == b'=');
-        match plain {
-            true => key.push_str(line),
-            false if line.is_empty() || line.contains(": ") || line.starts_with("Comment") => {}
-            false if key.is_empty() && line.len() > 512 => return false,
-            false => break,
+        let header = line.is_empty() || line.contains(": ");
+        match (plain, header) {
+            (true, _) => key.push_str(line),
+            (_, true) => {}
+            _ => break,
         }
-        if key.len() >= 64 {
+        if key.len() >= MUCH {
             break;
         }
     }
-    key.len() >= 64 && looks_random(key.as_bytes())
+    key.len() >= least && looks_random(key.as_bytes())
 }
 
 fn pem_in_base64(bytes: &[u8], at: usize) -> bool {

@@ -53,6 +53,10 @@ fn private_keys_are_found_in_every_dress() {
         (pem("RSA PRIVATE KEY", headers), ":1: a private key (PEM)"),
         (pem("PGP PRIVATE KEY BLOCK", "Version: 1\n\n"), ":1: a private key (PGP)"),
         (pem("PRIVATE KEY", "").replace('\n', "\r\n"), ":1: a private key (PEM)"),
+        (
+            format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----", base64(15)),
+            ":1: a private key (PEM)",
+        ),
         // In JSON, in a program's text, indented in YAML, as a comment.
         (
             format!("{{\"key\": \"{}\"}}", pem("PRIVATE KEY", "").replace('\n', "\\n")),
