@@ -10,6 +10,7 @@ use crate::image::grub::{self, MkimageFiles, Platform, mkimage_args};
 use crate::image::{self, BuiltImage, GrubParts, ImageError, ImageSpec};
 use crate::interrupt;
 use crate::lock::{Group, Lock, unanswered};
+use crate::sbom;
 use crate::store::{StepError, Store, StoreError};
 use crate::tools::{ToolError, Tools};
 use crate::tree::{Entry, Meta, Node, PathError, Tree, TreeError};
@@ -197,6 +198,22 @@ impl Build<'_> {
         Ok(key.finish())
     }
 
+    /// The image once more, into `images`, with a store that holds nothing but the fetched inputs.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub fn again(&self, images: &Path) -> Result<BuiltImage, BuildError> {
+        self.answered()?;
+        let scratch = self.store.scratch()?;
+        let clean = Store::open(scratch.path())?;
+        let groups = [Group::Image, Group::Build];
+        for input in fetch::wanted(self.lock, &groups) {
+            self.store.lend_blob(&clean, &input.digest)?;
+        }
+        let build = Build { store: &clean, images, ..*self };
+        build.make(&Declarations::load(self.declarations)?)
+    }
+
     /// An image in `dir` that is this one but for the files of a folder, which take the place of its own; without disks to
     /// flash. Tests update to it.
     ///
@@ -233,6 +250,7 @@ impl Build<'_> {
         }
         interrupt::check()?;
         let grub = grub_parts(store, &tools)?;
+        let beside = sbom::documents(store, &plan.name, lock, &root)?;
         let spec = ImageSpec {
             name: &plan.name,
             epoch: lock.epoch,
@@ -244,6 +262,8 @@ impl Build<'_> {
             lock,
             formats: &formats,
             ports: &plan.open_ports(),
+            plan: compose::identity(plan).map_err(ApplianceError::from)?,
+            beside: &beside,
         };
         let events = |event| {
             (self.events)(match event {

@@ -61,10 +61,13 @@ fn shown(plan: &Plan, role: &str) -> String {
         let request = &plan.request;
         return format!("{sample:#?}\nnpm: {:#?}\nurl: {:#?}", request.npm, request.url);
     }
-    let Plan { name, domain, target, admin, overlays, request } = plan;
+    let Plan { name, domain, target, admin, canaries, overlays, request } = plan;
     let mut text = format!("name: {name}\ndomain: {domain}\n{target:#?}\n{admin:#?}\n");
     for overlay in overlays {
         let _ = writeln!(text, "{}: {:#?}", overlay.name, overlay.options);
+    }
+    if !canaries.is_empty() {
+        let _ = writeln!(text, "canaries: {canaries:?}");
     }
     let image = request.debian.values().next().unwrap();
     text + &format!("image: {image:#?}")

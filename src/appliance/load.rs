@@ -122,6 +122,7 @@ fn skeleton<'a>(
         domain: manifest.domain.clone(),
         target: manifest.target.clone(),
         admin: manifest.admin.clone(),
+        canaries: manifest.canaries.clone(),
         overlays,
         request: Request::default(),
     };

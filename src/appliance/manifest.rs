@@ -5,10 +5,11 @@ use super::error::hint;
 use super::walk::{Node, Table};
 use super::{AdminUser, Target, keys, names, target};
 use crate::diagnostic::clipped;
+use crate::scan::Canaries;
 
 /// Top-level keys.
-const KEYS: [&str; 8] =
-    ["name", "stack", "domain", "packages", "overlays", "target", "admin", "options"];
+const KEYS: [&str; 9] =
+    ["name", "stack", "domain", "packages", "overlays", "target", "admin", "secrets", "options"];
 
 /// The file, with places where later checks need them.
 pub(super) struct Manifest<'a> {
@@ -21,6 +22,8 @@ pub(super) struct Manifest<'a> {
     pub(super) admin: AdminUser,
     /// Where the administrator is named.
     pub(super) admin_name: Option<Text<'a>>,
+    /// `[secrets] canaries`
+    pub(super) canaries: Vec<String>,
     /// `[options.OVERLAY]`, or what stands in its place.
     options: Vec<(Text<'a>, Node<'a>)>,
 }
@@ -43,6 +46,7 @@ pub(super) fn read<'a>(root: &Table<'a>) -> Manifest<'a> {
         target: target::read(root.table("target")),
         admin,
         admin_name,
+        canaries: canaries(root.table("secrets")),
         options: options.map(|table| table.entries()).unwrap_or_default(),
     }
 }
@@ -74,6 +78,20 @@ fn admin(table: Option<Table<'_>>) -> (AdminUser, Option<Text<'_>>) {
     let keys = table.strings("authorized-keys");
     admin.authorized_keys = keys.iter().filter_map(keys::public_key).collect();
     (admin, text)
+}
+
+fn canaries(table: Option<Table<'_>>) -> Vec<String> {
+    let Some(table) = table else { return Vec::new() };
+    table.only(&["canaries"]);
+    let long_enough = |text: &Text<'_>| {
+        let long = Canaries::new([text.value.as_str()]);
+        if let Err(error) = &long {
+            text.fail(error.to_string(), "take a longer one");
+        }
+        long.is_ok()
+    };
+    let texts = table.strings("canaries").into_iter();
+    texts.filter(long_enough).map(|text| text.value).collect()
 }
 
 impl<'a> Manifest<'a> {

@@ -36,7 +36,7 @@ pub use load::{load, load_changed};
 pub use names::{check_domain, check_login};
 pub use plan::{
     AdminUser, Bundle, Check, Disks, FileRule, Firmware, Format, HealthCheck, Input, InputKind,
-    Overlay, Plan, Port, Protocol, PythonEnv, Secret, StateDir, Target, User, Value,
+    Overlay, Plan, Port, Protocol, Published, PythonEnv, Secret, StateDir, Target, User, Value,
 };
 pub use render::render_file;
 pub use sections::own_files;

@@ -10,18 +10,19 @@ use super::document::{Document, Place, Text};
 use super::error::Report;
 use super::options::{self, Specs};
 use super::walk::Table;
-use super::{Format, Input, InputKind, Overlay, PythonEnv, Target, names, target};
+use super::{Format, Input, InputKind, Overlay, Published, PythonEnv, Target, names, target};
 use crate::debian::relation::is_package_name;
 use crate::digest::Digest;
 use crate::lock::{UrlRequest, check_npm_range, check_requirement};
 
 /// Top-level keys.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "description",
     "requires",
     "enable",
     "mask",
     "remove-files",
+    "published",
     "cpu-features",
     "packages",
     "inputs",
@@ -92,6 +93,7 @@ pub(super) fn read<'a>(
         enable: Vec::new(),
         mask: Vec::new(),
         remove_files: root.strings("remove-files").iter().filter_map(names::path).collect(),
+        published: published(&root),
         ports: Vec::new(),
         state: Vec::new(),
         secrets: Vec::new(),
@@ -128,6 +130,31 @@ pub(super) fn read<'a>(
         source.formats(&table);
     }
     source
+}
+
+/// `[[published]]`
+fn published(root: &Table<'_>) -> Vec<Published> {
+    let one = |table: &Table<'_>| {
+        table.only(&["path", "why", "sha256"]);
+        let path = table.require("path", "path = \"/usr/...\"").and_then(|node| node.string());
+        let why = table.require("why", "why = \"Who publishes it, and what it is for\"");
+        let why = why.and_then(|node| node.string())?;
+        if why.value.trim().is_empty() {
+            why.fail("\"why\" is empty", "say who publishes it, and what it is for");
+        }
+        let digest = table.string("sha256").and_then(digest);
+        Some(Published { path: names::path(&path?)?, why: why.value, digest })
+    };
+    root.tables("published").iter().filter_map(one).collect()
+}
+
+fn digest(text: Text<'_>) -> Option<Digest> {
+    let digest = text.value.parse::<Digest>().ok();
+    if digest.is_none() {
+        let help = "64 lower-case hexadecimal digits, as sha256sum prints them";
+        text.fail("\"sha256\" is not a SHA-256 digest", help);
+    }
+    digest
 }
 
 fn packages(root: &Table<'_>) -> BTreeSet<String> {

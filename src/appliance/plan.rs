@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use crate::digest::Digest;
 use crate::lock::Request;
 
 /// An appliance, ready to be locked and composed.
@@ -19,6 +20,8 @@ pub struct Plan {
     pub admin: AdminUser,
     /// Overlays, each after those it requires; ties in name order.
     pub overlays: Vec<Overlay>,
+    /// Strings that the image may not hold.
+    pub canaries: Vec<String>,
     /// Everything to be fetched: all overlays' packages and inputs, the extra packages, the tools.
     pub request: Request,
 }
@@ -136,6 +139,8 @@ pub struct Overlay {
     pub mask: Vec<String>,
     /// Absolute paths of what packages bring and the box does not need; `*` stands for anything.
     pub remove_files: Vec<String>,
+    /// Secrets that are none, as everybody has them.
+    pub published: Vec<Published>,
     /// Ports it listens on.
     pub ports: Vec<Port>,
     /// Directories (or files) that live on the data partition.
@@ -306,6 +311,17 @@ pub struct Secret {
     /// Shell command that writes it to `$OUT` (a file in a folder of its own, beside which it may
     /// leave companions such as `$OUT.pub`).
     pub generate: String,
+}
+
+/// Keys of a package's tests and the like: they look like secrets, and everybody has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Absolute path on the box; `*` stands for anything.
+    pub path: String,
+    /// Who publishes it, and what it is for.
+    pub why: String,
+    /// The file's digest; an overlay's own files need it.
+    pub digest: Option<Digest>,
 }
 
 /// Owner and mode of files in `files/`.

@@ -51,7 +51,7 @@ enum Verb {
 }
 
 /// Which key is the owner's.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct KeyOption {
     /// The owner's secret key, as `minisign -G -W` makes it, too
     /// [default: ~/.config/chatimg/owner.key]

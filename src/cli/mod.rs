@@ -20,10 +20,13 @@ mod plan;
 mod remote;
 mod rollback;
 mod run;
+mod sbom;
+mod sign;
 mod status;
 mod store;
 mod test;
 mod update;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -60,6 +63,9 @@ enum Command {
     Build(build::Args),
     Run(run::Args),
     Test(test::Args),
+    Verify(verify::Args),
+    Sign(sign::Args),
+    Sbom(sbom::Args),
     Flash(flash::Args),
     Plan(plan::Args),
     Update(update::Args),
@@ -104,6 +110,9 @@ pub fn main(parts: &[Part]) -> ExitCode {
         Command::Diff(args) => context().and_then(|context| diff::run(&args, &context)),
         Command::Gc(args) => context().and_then(|context| gc::run(&args, &context)),
         Command::Store(args) => context().and_then(|context| store::run(&args, &context)),
+        Command::Verify(args) => context().and_then(|context| verify::run(&args, &context)),
+        Command::Sign(args) => context().and_then(|context| sign::run(&args, &context)),
+        Command::Sbom(args) => context().and_then(|context| sbom::run(&args, &context)),
         // Neither an appliance nor the store is needed.
         Command::Init(args) => init::run(&args, parts, &ui),
         Command::Host(args) => host::run(&args, &ui),

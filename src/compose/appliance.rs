@@ -103,7 +103,7 @@ pub fn compose(inputs: &Inputs<'_>) -> Result<Tree, ApplianceError> {
     strip::strip(&mut tree);
     tree.clamp_times(lock.epoch);
     tree.check_links()?;
-    secrets::refuse(store, &packages, &tree, plan)?;
+    secrets::refuse(store, &tree, plan)?;
     Ok(tree)
 }
 

@@ -11,6 +11,12 @@ use crate::tree::TreeError;
 /// A failure to make an image. Nothing that was there before has changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
+    /// It would hold a secret.
+    #[error("the image would hold a secret: {what}; take it out of what this is made from")]
+    Secret {
+        /// Where, and what.
+        what: String,
+    },
     /// The operating system refused.
     #[error("{doing} {}: {source}{}", path.display(), hint(source))]
     Io {

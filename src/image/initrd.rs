@@ -188,7 +188,9 @@ impl Plan {
             order.push('\n');
         }
         cpio.file("lib/modules/order", 0o644, order.as_bytes());
-        zstd::encode_all(cpio.finish().as_slice(), LEVEL)
+        let cpio = cpio.finish();
+        super::secrets::refuse("the initrd", &cpio)?;
+        zstd::encode_all(cpio.as_slice(), LEVEL)
             .map_err(|error| ImageError::Format { what: "the initrd", why: error.to_string() })
     }
 }

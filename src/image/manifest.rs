@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::disk::{Contents, Extent};
 use super::layout::{Layout, Leg, PARTS, Part};
 use super::{ImageError, ImageSpec, output};
+use crate::digest::Digest;
 use crate::lock::{Deb, DebArchive, Group, Lock};
 use crate::tree::{Entry, Node, Tree, TreePath};
 
@@ -67,7 +68,7 @@ pub(super) fn write(
     let head = json!({
         "schema": SCHEMA, "id": id, "appliance": spec.name, "epoch": spec.epoch,
         "tree": root.id(), "raid": layout.disks().raid(), "formats": spec.formats,
-        "ports": spec.ports,
+        "ports": spec.ports, "built": built(spec),
         "root": {"file": output::ROOT, "size": contents.root.size, "sha256": contents.root.digest},
     });
     let disks: Vec<_> = layout
@@ -93,6 +94,14 @@ pub(super) fn write(
         file.sync_all()
     };
     save().map_err(ImageError::io("writing", path))
+}
+
+/// By which chatimg, and of which request.
+fn built(spec: &ImageSpec) -> Value {
+    json!({
+        "chatimg": env!("CARGO_PKG_VERSION"), "source": env!("CHATIMG_SOURCE"),
+        "lock": Digest::of(spec.lock.to_toml().as_bytes()), "plan": spec.plan,
+    })
 }
 
 fn disk(layout: &Layout, leg: Leg, file: &str, extents: &[Extent]) -> Value {

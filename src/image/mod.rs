@@ -17,8 +17,10 @@ pub mod layout;
 mod manifest;
 pub mod md;
 mod output;
+mod secrets;
 mod sparse;
 mod starter;
+pub mod sums;
 
 pub use error::ImageError;
 pub use grub::GrubParts;
@@ -60,6 +62,10 @@ pub struct ImageSpec<'a> {
     pub formats: &'a BTreeMap<String, (String, String)>,
     /// For the manifest: open ports, `443/tcp`.
     pub ports: &'a BTreeSet<String>,
+    /// For the manifest: digest of what was asked for (`compose::identity`).
+    pub plan: Digest,
+    /// Files to lie beside the image: name, contents.
+    pub beside: &'a [(&'static str, String)],
 }
 
 /// What happens while an image is built.
@@ -122,6 +128,9 @@ pub fn build(
     }
     events(Event::Step("making the initrd"));
     let starter = Starter::new(spec, &layout)?;
+    for (name, bytes) in starter.files() {
+        secrets::refuse(&format!("the disks' boot {name}"), bytes)?;
+    }
     let root = boot::with_boot_files(store, spec, &layout, &id, &starter)?;
     events(Event::Step("laying out the root slot"));
     let plan = ext4::Plan::new(&root, spec.epoch, layout.slot_capacity())?;
@@ -129,7 +138,16 @@ pub fn build(
     events(Event::Step("writing the disk"));
     let boot = disk::Boot::new(spec, &layout, &id, &starter)?;
     let contents = disk::write(store, &boot, &plan, work.path(), events)?;
-    manifest::write(&work.path().join(output::MANIFEST), spec, &layout, &id, &root, &contents)?;
+    let mut sums = sums::Sums::from([(output::ROOT.to_owned(), contents.root.digest)]);
+    for (name, text) in spec.beside {
+        sums::save(&work.path().join(name), text.as_bytes())?;
+        sums.insert((*name).to_owned(), Digest::of(text.as_bytes()));
+    }
+    let manifest = work.path().join(output::MANIFEST);
+    manifest::write(&manifest, spec, &layout, &id, &root, &contents)?;
+    let text = std::fs::read(&manifest).map_err(ImageError::io("reading", &manifest))?;
+    sums.insert(output::MANIFEST.to_owned(), Digest::of(&text));
+    sums::write(work.path(), &sums)?;
     let (dir, aside) = output.finish(work, &id)?;
     if let Some(aside) = aside {
         events(Event::Changed(aside));
@@ -179,6 +197,11 @@ pub fn current(images: &Path) -> Result<Option<BuiltImage>, ImageError> {
         None if images.join(&id).exists() => Err(ImageError::Changed { dir: images.join(id) }),
         None => Ok(None),
     }
+}
+
+/// Everything of a lock that shapes an image, as its manifest lists it.
+pub fn inputs(lock: &Lock) -> serde_json::Value {
+    manifest::inputs(lock)
 }
 
 /// The image's id: a digest of everything its bytes depend on.

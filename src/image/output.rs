@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! images/<id>/{disk.img,root.img,manifest.json}   a finished image; never changed. A mirror has disk-1.img and
-//!                                                 disk-2.img
+//!                                                 disk-2.img; beside them lie SHA256SUMS and what `evidence` knows
 //! images/current -> <id>                          the newest; switched last, by a rename
 //! images/.building-XXXXXX/                        under way; held (flock) by its builder
 //! images/.lock                                    held for moments: making, sweeping, switching
@@ -118,8 +118,9 @@ impl Images {
                 .map_err(ImageError::io("setting the mode of", path))
         };
         mode(from, 0o755)?;
-        for name in disks_in(from).into_iter().flatten().chain(&[ROOT, MANIFEST]) {
-            mode(&from.join(name), 0o444)?;
+        let files = fs::read_dir(from).map_err(ImageError::io("listing", from))?;
+        for file in files.flatten() {
+            mode(&file.path(), 0o444)?;
         }
         sync_dir(from)?;
         let _lock = self.lock()?;

@@ -120,6 +120,8 @@ mod tests {
             lock: &lock,
             formats: &Default::default(),
             ports: &Default::default(),
+            plan: crate::digest::Digest::of(b""),
+            beside: &[],
         };
         check(&Starter::new(&spec, &layout).expect("made"), &layout, &grub);
     }

@@ -64,6 +64,26 @@ impl PublicKey {
         if key.is_weak() { Err(NotAKey) } else { Ok(Self { id: *id, key }) }
     }
 
+    /// Reads the file that minisign makes, or `RW...` alone.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn parse_file(text: &str) -> Result<Self, NotAKey> {
+        let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+        let first = lines.next().ok_or(NotAKey)?;
+        let key = if first.starts_with("untrusted comment:") { lines.next() } else { Some(first) };
+        match lines.next() {
+            None => Self::parse(key.unwrap_or_default().trim()),
+            Some(_) => Err(NotAKey),
+        }
+    }
+
+    /// Whether the key made this signature of these very bytes: for formats that are not minisign's.
+    pub fn verify_plain(&self, bytes: &[u8], signature: &[u8; 64]) -> bool {
+        let signature = ed25519_dalek::Signature::from_bytes(signature);
+        self.key.verify_strict(bytes, &signature).is_ok()
+    }
+
     /// Its number, as minisign shows it.
     pub fn number(&self) -> String {
         format!("{:016X}", u64::from_le_bytes(self.id))
@@ -158,6 +178,11 @@ impl SecretKey {
         format!("{comment}\n{}\n", STANDARD.encode(all))
     }
 
+    /// Signs bytes as they are: for formats that are not minisign's, and say themselves what they are.
+    pub fn sign_plain(&self, bytes: &[u8]) -> [u8; 64] {
+        self.sign_bytes(bytes)
+    }
+
     fn sign_bytes(&self, bytes: &[u8]) -> [u8; 64] {
         self.key.sign(bytes).to_bytes()
     }
@@ -173,6 +198,10 @@ mod tests {
         let text = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
         let key = PublicKey::parse(text).expect("a key");
         assert_eq!((key.to_string().as_str(), key.number().as_str()), (text, "E7620F1842B4E81F"));
+        for file in [key.to_file(), text.to_owned(), format!("{text}\n")] {
+            assert_eq!(PublicKey::parse_file(&file), Ok(key), "{file}");
+        }
+        assert_eq!(PublicKey::parse_file(&format!("{text}\n{text}\n")), Err(NotAKey));
         for bad in [
             "",
             "RW",

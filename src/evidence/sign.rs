@@ -1,0 +1,65 @@
+//! The owner's signature.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::files::Folder;
+use super::{EvidenceError, PROVENANCE, SIGNATURE, UPDATE, UPDATE_SIGNATURE, dsse, provenance};
+use crate::deliver::update::Source;
+use crate::image::sums::{SUMS, text};
+use crate::minisign::SecretKey;
+
+/// What was signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The image's id.
+    pub id: String,
+    /// Files that were written, in order.
+    pub files: Vec<&'static str>,
+}
+
+/// The comment that a signature of the sums carries.
+pub(super) fn comment(id: &str) -> String {
+    format!("image {id}")
+}
+
+/// Signs the image in a folder, once all of it was read and found to be what was built.
+///
+/// # Errors
+/// It is damaged, or cannot be written to; what was there is still there, or replaced by the same for this key.
+pub fn sign(dir: &Path, key: &SecretKey) -> Result<Signed, EvidenceError> {
+    let folder = Folder::open(dir)?;
+    folder.check_contents()?;
+    let sums = folder.all_sums()?;
+    let sums_text = text(&sums);
+    let signature = key.sign(sums_text.as_bytes(), &comment(&folder.id)).to_string();
+    let envelope = dsse::seal(&provenance::statement(&folder.manifest, &sums), key);
+    let (update, update_signature) = Source::open(dir)?.description.signed(key)?;
+    let files: [(&'static str, &[u8]); 5] = [
+        (UPDATE, &update),
+        (UPDATE_SIGNATURE, update_signature.as_bytes()),
+        (PROVENANCE, envelope.as_bytes()),
+        (SUMS, sums_text.as_bytes()),
+        (SIGNATURE, signature.as_bytes()),
+    ];
+    for (name, bytes) in files {
+        replace(dir, name, bytes)?;
+    }
+    Ok(Signed { id: folder.id, files: files.map(|(name, _)| name).to_vec() })
+}
+
+/// Writes a file in the place of another, whole or not at all.
+fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), EvidenceError> {
+    let path = dir.join(name);
+    let save = || {
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        file.write_all(bytes)?;
+        file.as_file().set_permissions(fs::Permissions::from_mode(0o444))?;
+        file.as_file().sync_all()?;
+        file.persist(&path).map_err(|error| error.error)?;
+        fs::File::open(dir)?.sync_all()
+    };
+    save().map_err(EvidenceError::io("writing", &path))
+}
