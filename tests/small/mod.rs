@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use chatimg::appliance::Disks;
+use chatimg::digest::Digest;
 use chatimg::image::{
     self, BuiltImage, GrubParts, INITRD_MDADM, INITRD_MODULES, ImageError, ImageSpec,
 };
@@ -88,6 +89,8 @@ impl Fixture {
             grub: &self.grub,
             formats: &Default::default(),
             ports: &self.ports,
+            plan: Digest::of(b""),
+            beside: &[],
             lock: &self.lock,
         };
         image::build(&self.store, &spec, images, &|_| ())
