@@ -57,14 +57,7 @@ fn child(dir: &Path, what: &str) -> Result<(), Failure> {
     let sources = Sources::discover(&Settings { config, env: env.into(), root })?;
     let groups = [Group::Build];
     let inputs = wanted(&lock, &groups);
-    fetch::fetch_all(
-        &store,
-        &Http::new()?,
-        &sources,
-        &inputs,
-        &|_| (),
-        &AtomicBool::new(false).into(),
-    )?;
+    fetch::fetch_all(&store, &Http::new()?, &sources, &inputs, &|_| (), &AtomicBool::new(false))?;
     let tools = compose::tools_tree(&store, &lock, Group::Build, &|_| ())?;
     Tools::unpack(&store, &tools, lock.epoch)?;
     let fixture = Fixture::at(dir, &[("etc/motd", what)])?;
@@ -127,7 +120,7 @@ impl World {
 
     fn run(&self, what: &str, fault: Fault, at: usize) -> Ended {
         let mut command = Command::new(std::env::current_exe().expect("this program"));
-        command.args(["--exact", "the_work_of_another_process", "--test-threads=1", "--quiet"]);
+        command.args(["--exact", "the_work_of_another_process", "--test-threads=1", "--nocapture"]);
         command.env("FAULTS_DIR", self.dir.path()).env("FAULTS_STEP", what);
         inject::run(&command, self.dir.path(), fault, at)
     }
@@ -135,7 +128,8 @@ impl World {
     /// Without any fault.
     fn works(&self, what: &str) {
         let ended = self.run(what, Fault::None, 0);
-        assert_eq!(ended.code, Some(0), "{what}");
+        let words = fs::read_to_string(self.path("words")).unwrap_or_default();
+        assert_eq!(ended.code, Some(0), "{what}: {words}");
     }
 
     /// Everything that is read by others is whole.

@@ -46,10 +46,12 @@ pub fn hunks(from: &str, to: &str) -> Vec<Hunk> {
     let mut steps = steps(&old, &new);
     let end = |text: &str| text.is_empty() || text.ends_with('\n');
     // The last line alone may differ by its end; diff says so in a line of its own.
-    if steps.iter().all(|step| matches!(step, Step::Same(..))) && end(from) != end(to) {
-        if let Some(Step::Same(a, b)) = steps.pop() {
-            steps.extend([Step::Old(a), Step::New(b)]);
-        }
+    let same = steps.iter().all(|step| matches!(step, Step::Same(..)));
+    if same
+        && end(from) != end(to)
+        && let Some(Step::Same(a, b)) = steps.pop()
+    {
+        steps.extend([Step::Old(a), Step::New(b)]);
     }
     let changed: Vec<usize> =
         (0..steps.len()).filter(|&at| !matches!(steps[at], Step::Same(..))).collect();

@@ -270,7 +270,7 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>, ImageError> {
 /// Blocks, not lengths: disks are mostly holes.
 fn on_disk(path: &Path) -> u64 {
     let Ok(meta) = fs::symlink_metadata(path) else { return 0 };
-    let below = meta.is_dir().then(|| entries(path).unwrap_or_default()).unwrap_or_default();
+    let below = if meta.is_dir() { entries(path).unwrap_or_default() } else { Vec::new() };
     meta.blocks() * 512 + below.iter().map(|path| on_disk(path)).sum::<u64>()
 }
 

@@ -355,7 +355,7 @@ fn on_disk(path: &Path) -> u64 {
         if !meta.is_dir() && meta.nlink() > 1 && !seen.insert(meta.ino()) {
             return 0;
         }
-        let below = meta.is_dir().then(|| list(path).unwrap_or_default()).unwrap_or_default();
+        let below = if meta.is_dir() { list(path).unwrap_or_default() } else { Vec::new() };
         meta.blocks() * 512 + below.iter().map(|path| add(path, seen)).sum::<u64>()
     }
     add(path, &mut BTreeSet::new())

@@ -1,7 +1,7 @@
 //! Lets a program's N-th system call that writes go wrong: all its threads are followed with ptrace(2).
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -90,7 +90,9 @@ struct Traced<'a> {
     failing: Vec<(Pid, i32)>,
 }
 
-/// Runs a program whose call number `at` that changes something, below `dir` as far as it writes bytes, goes wrong.
+/// Runs a program whose call number `at` that changes something, below `dir` as far as it writes bytes, goes wrong. What it
+/// says goes to the file `words` there.
+#[expect(clippy::zombie_processes, reason = "it is waited for with all its threads")]
 pub fn run(command: &Command, dir: &Path, fault: Fault, at: usize) -> Ended {
     // It waits until it is followed.
     let mut shell = Command::new("sh");
@@ -99,6 +101,8 @@ pub fn run(command: &Command, dir: &Path, fault: Fault, at: usize) -> Ended {
         .arg(command.get_program())
         .args(command.get_args());
     shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let words = File::create(dir.join("words")).expect("a file");
+    shell.stdout(words.try_clone().expect("a file")).stderr(words);
     let mut child = shell.stdin(Stdio::piped()).spawn().expect("sh");
     let root = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
     let options = Options::PTRACE_O_TRACESYSGOOD
@@ -192,8 +196,9 @@ impl Traced<'_> {
     }
 
     fn is_below(&self, pid: Pid, descriptor: u64) -> bool {
-        fs::read_link(format!("/proc/{pid}/fd/{descriptor}"))
-            .is_ok_and(|path| path.starts_with(self.dir))
+        descriptor > 2
+            && fs::read_link(format!("/proc/{pid}/fd/{descriptor}"))
+                .is_ok_and(|path| path.starts_with(self.dir))
     }
 }
 
