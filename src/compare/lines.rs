@@ -46,7 +46,8 @@ pub fn hunks(from: &str, to: &str) -> Vec<Hunk> {
     let mut steps = steps(&old, &new);
     let end = |text: &str| text.is_empty() || text.ends_with('\n');
     // The last line alone may differ by its end; diff says so in a line of its own.
-    if steps.iter().all(|step| matches!(step, Step::Same(..)))
+    let same = steps.iter().all(|step| matches!(step, Step::Same(..)));
+    if same
         && end(from) != end(to)
         && let Some(Step::Same(a, b)) = steps.pop()
     {
