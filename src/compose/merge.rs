@@ -5,11 +5,10 @@
 
 use std::collections::HashMap;
 
-use debversion::Version;
-
 use super::import::Package;
 use super::packages::ComposeError;
 use super::root::real;
+use crate::debian::version::Version;
 use crate::tree::{Entry, Node, Tree, TreePath};
 
 /// Other packages' file at `path` goes to `to`.
@@ -138,7 +137,7 @@ fn satisfies(version: &str, condition: &str) -> bool {
     if operator.is_empty() {
         return condition.is_empty();
     }
-    let (Ok(version), Ok(wanted)) = (version.parse::<Version>(), wanted.trim().parse::<Version>())
+    let (Ok(version), Ok(wanted)) = (Version::parse(version), Version::parse(wanted.trim()))
     else {
         return false;
     };
