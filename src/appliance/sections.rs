@@ -285,8 +285,8 @@ fn socket(text: &Text<'_>) -> Option<String> {
 }
 
 fn address(text: &Text<'_>) -> Option<String> {
-    let url = reqwest::Url::parse(&text.value);
-    let http = |url: &reqwest::Url| matches!(url.scheme(), "http" | "https");
+    let url = url::Url::parse(&text.value);
+    let http = |url: &url::Url| matches!(url.scheme(), "http" | "https");
     if url.as_ref().is_ok_and(http) && !text.value.contains(char::is_whitespace) {
         return Some(text.value.clone());
     }

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use reqwest::Url;
+use url::Url;
 
 use super::http::{Stop, shown};
 use super::wanted::Candidate;

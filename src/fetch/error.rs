@@ -136,7 +136,7 @@ pub enum FetchError {
 
 impl FetchError {
     /// A place gave other bytes than those asked for.
-    pub(crate) fn wrong_bytes(url: &reqwest::Url, actual: &crate::digest::Digest) -> Self {
+    pub(crate) fn wrong_bytes(url: &url::Url, actual: &crate::digest::Digest) -> Self {
         let answer = Answer::WrongBytes { actual: actual.to_string() };
         Self::Get { address: super::http::shown(url), answer }
     }

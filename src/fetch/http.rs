@@ -5,6 +5,9 @@
 //! can stop at once, in whatever phase the connection hangs; the thread ends with its own time
 //! limit.
 
+mod client;
+mod proxy;
+
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
@@ -12,17 +15,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use reqwest::blocking::{Client, Response};
-use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName,
-    RANGE,
+use flate2::read::MultiGzDecoder;
+use ureq::http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    HeaderMap, HeaderName, RANGE,
 };
-use reqwest::{Url, redirect};
+use url::Url;
 
+use self::client::{Client, Got};
+use self::proxy::Proxies;
 use super::{Answer, FetchError};
 
 const CHUNK: usize = 1 << 16;
-const MAX_REDIRECTS: usize = 10;
 
 /// How patient to be.
 #[derive(Clone, Copy, Debug)]
@@ -54,10 +58,7 @@ impl Default for Patience {
 /// An HTTP client. Cheap to share between threads by reference.
 #[derive(Debug)]
 pub struct Http {
-    /// Takes bodies as they are.
-    raw: Client,
-    /// Lets the server compress pages.
-    pages: Client,
+    client: Client,
     pub(super) patience: Patience,
     stop: Arc<AtomicBool>,
 }
@@ -130,19 +131,8 @@ impl Http {
     /// # Errors
     /// The TLS library finds no certificates it could trust.
     pub fn with_patience(patience: Patience) -> Result<Self, FetchError> {
-        // An error says that it was installed before, which is as good.
-        _ = rustls::crypto::ring::default_provider().install_default();
-        let build = |gzip| {
-            Client::builder()
-                .user_agent(concat!("chatimg/", env!("CARGO_PKG_VERSION")))
-                .connect_timeout(patience.connect)
-                .timeout(patience.stall) // of the headers, then of each read
-                .gzip(gzip)
-                .redirect(redirect::Policy::custom(follow))
-                .build()
-                .map_err(|error| FetchError::Client(reason(&error)))
-        };
-        Ok(Self { raw: build(false)?, pages: build(true)?, patience, stop: Arc::default() })
+        let client = Client::new(patience, &Proxies::of_environment()).map_err(FetchError::Client)?;
+        Ok(Self { client, patience, stop: Arc::default() })
     }
 
     /// Makes every `get` end soon after `stop` is set.
@@ -158,7 +148,7 @@ impl Http {
     /// They do not come (after three tries, if it may be a passing trouble), or are more than
     /// `max_size`.
     pub fn get_bytes(&self, url: &str, max_size: u64) -> Result<Vec<u8>, FetchError> {
-        self.get(&self.raw, &[(ACCEPT_ENCODING, "identity")], url, max_size).map(|page| page.body)
+        self.get(&[(ACCEPT_ENCODING, "identity")], url, max_size).map(|page| page.body)
     }
 
     /// The page at `url`, which the server may compress on the way. `accept`: MIME types wanted.
@@ -166,12 +156,11 @@ impl Http {
     /// # Errors
     /// As [`Http::get_bytes`]; the bound is on what the page is decompressed.
     pub fn get_page(&self, url: &str, accept: &str, max_size: u64) -> Result<Page, FetchError> {
-        self.get(&self.pages, &[(ACCEPT, accept)], url, max_size)
+        self.get(&[(ACCEPT, accept), (ACCEPT_ENCODING, "gzip")], url, max_size)
     }
 
     fn get(
         &self,
-        client: &Client,
         headers: &[(HeaderName, &str)],
         address: &str,
         max_size: u64,
@@ -179,7 +168,7 @@ impl Http {
         let url = parse_url(address)?;
         let cancel = &*self.stop;
         self.retry(cancel, &|_| (), || {
-            let mut incoming = self.start(client, headers, &url, cancel);
+            let mut incoming = self.start(headers, &url, cancel);
             let head = incoming.head()?;
             if head.status != 200 {
                 return Err(Answer::Status(head.status).into());
@@ -228,12 +217,11 @@ impl Http {
     pub(super) fn open<'a>(&self, url: &Url, offset: u64, cancel: &'a AtomicBool) -> Incoming<'a> {
         let range = format!("bytes={offset}-");
         let headers = [(ACCEPT_ENCODING, "identity"), (RANGE, range.as_str())];
-        self.start(&self.raw, &headers[..if offset > 0 { 2 } else { 1 }], url, cancel)
+        self.start(&headers[..if offset > 0 { 2 } else { 1 }], url, cancel)
     }
 
     fn start<'a>(
         &self,
-        client: &Client,
         headers: &[(HeaderName, &str)],
         url: &Url,
         cancel: &'a AtomicBool,
@@ -245,16 +233,11 @@ impl Http {
             let offset = offset.and_then(|range| range[6..range.len() - 1].parse().ok());
             std::thread::spawn(move || deliver(&sender, |sender| read(&url, offset, sender)));
         } else {
-            let request = headers
-                .iter()
-                .fold(client.get(url), |request, (name, value)| request.header(name, *value));
+            let client = self.client.clone();
+            let headers: Vec<_> =
+                headers.iter().map(|(name, value)| (name.clone(), (*value).to_owned())).collect();
             std::thread::spawn(move || {
-                deliver(&sender, |sender| {
-                    request
-                        .send()
-                        .map_err(|error| broken(&error))
-                        .and_then(|response| body(response, sender))
-                });
+                deliver(&sender, |sender| body(client.get(url, &headers)?, sender));
             });
         }
         Incoming { messages, cancel, patience: self.patience, window: (Instant::now(), 0) }
@@ -309,22 +292,29 @@ fn deliver(
     _ = sender.send(work(sender).map_or_else(Message::Failed, |()| Message::End));
 }
 
-fn body(response: Response, sender: &SyncSender<Message>) -> Result<(), Answer> {
+fn body(got: Got, sender: &SyncSender<Message>) -> Result<(), Answer> {
     let text = |name: HeaderName, headers: &HeaderMap| {
         headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
     };
-    let headers = response.headers();
-    // A body that was decompressed on the way has no Content-Length any more.
-    let length = text(CONTENT_LENGTH, headers).and_then(|length| length.parse().ok());
+    let headers = got.response.headers();
+    let zipped = got.may_be_zipped
+        && text(CONTENT_ENCODING, headers).is_some_and(|it| it.eq_ignore_ascii_case("gzip"));
+    // Of a body that is decompressed on the way the length is not known.
+    let length = text(CONTENT_LENGTH, headers).filter(|_| !zipped);
+    let length = length.and_then(|length| length.parse().ok());
     let head = Head {
-        status: response.status().as_u16(),
-        url: response.url().clone(),
+        status: got.response.status().as_u16(),
+        url: got.url,
         content_type: text(CONTENT_TYPE, headers).unwrap_or_default(),
         length,
         range: text(CONTENT_RANGE, headers),
     };
     _ = sender.send(Message::Head(Box::new(head)));
-    pump(response, length, sender)
+    let reader = got.response.into_body().into_reader();
+    match zipped {
+        true => pump(MultiGzDecoder::new(reader), None, sender),
+        false => pump(reader, length, sender),
+    }
 }
 
 fn read(url: &Url, offset: Option<u64>, sender: &SyncSender<Message>) -> Result<(), Answer> {
@@ -381,30 +371,6 @@ fn pump(
     }
 }
 
-fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
-    match refusal(attempt.previous(), attempt.url()) {
-        None => attempt.follow(),
-        Some(why) => attempt.error(why),
-    }
-}
-
-/// Why a redirect is not followed.
-fn refusal(previous: &[Url], next: &Url) -> Option<String> {
-    if previous.len() > MAX_REDIRECTS {
-        return Some(format!("more than {MAX_REDIRECTS} redirects"));
-    }
-    let from_https = previous.last().is_some_and(|url| url.scheme() == "https");
-    if from_https && next.scheme() != "https" {
-        return Some(format!("redirected from https to {}, which is not followed", shown(next)));
-    }
-    None
-}
-
-fn broken(error: &reqwest::Error) -> Answer {
-    let why = reason(error);
-    if error.is_redirect() { Answer::Redirect(why) } else { Answer::Broken(why) }
-}
-
 /// The innermost cause, which is the one that says something.
 fn reason(error: &dyn std::error::Error) -> String {
     let mut cause = error;
@@ -438,130 +404,4 @@ pub(super) fn parse_url(address: &str) -> Result<Url, FetchError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::testserver::{Reply, TestServer, hasty, nobody};
-    use super::*;
-
-    fn answer(result: Result<Vec<u8>, FetchError>) -> Answer {
-        match result {
-            Err(FetchError::Get { answer, .. }) => answer,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn bytes_come_from_servers_folders_and_through_redirects() {
-        let server = TestServer::start(|asked| match asked.path.as_str() {
-            "/moved" => Reply::redirect("/here"),
-            _ => Reply::ok("bytes"),
-        });
-        let http = hasty();
-        let moved = format!("{}moved", server.base);
-        assert_eq!(http.get_bytes(&moved, 5).expect("gets"), b"bytes");
-        assert_eq!(server.paths(), ["/moved", "/here"]);
-        let dir = tempfile::tempdir().expect("folder");
-        let path = dir.path().join("a b");
-        std::fs::write(&path, "local").expect("write");
-        let path = path.to_str().expect("UTF-8").to_owned();
-        assert_eq!(http.get_bytes(&path, 5).expect("reads"), b"local");
-        let url = format!("file://{}", path.replace(' ', "%20"));
-        assert_eq!(http.get_bytes(&url, 5).expect("reads"), b"local");
-        assert!(matches!(answer(http.get_bytes("/nowhere/at/all", 5)), Answer::Absent(_)));
-        assert_eq!(answer(http.get_bytes(&path, 4)), Answer::TooLong { limit: 4 });
-    }
-
-    #[test]
-    fn an_endless_body_is_stopped_at_the_bound() {
-        let server = TestServer::start(|_| Reply { endless: true, ..Reply::ok(vec![7; 1000]) });
-        let got = hasty().get_bytes(&server.base, 10_000);
-        assert_eq!(answer(got), Answer::TooLong { limit: 10_000 });
-    }
-
-    #[test]
-    fn passing_trouble_is_tried_three_times_and_a_plain_no_once() {
-        let server = TestServer::start(|asked| match asked.path.as_str() {
-            "/500" => Reply::status(500),
-            "/404" => Reply::status(404),
-            _ => Reply { cut: Some(3), ..Reply::ok("cut short") },
-        });
-        let get = |path| answer(hasty().get_bytes(&format!("{}{path}", server.base), 100));
-        assert_eq!(get("500"), Answer::Status(500));
-        assert_eq!(get("404"), Answer::Status(404));
-        assert_eq!(get("cut"), Answer::Cut { got: 3, expected: 9 });
-        let paths = ["/500", "/500", "/500", "/404", "/cut", "/cut", "/cut"];
-        assert_eq!(server.paths(), paths);
-        assert!(matches!(answer(hasty().get_bytes(&nobody(), 9)), Answer::Broken(_)));
-    }
-
-    #[test]
-    fn a_server_that_falls_silent_is_given_up() {
-        let server =
-            TestServer::start(|_| Reply { hang: Duration::from_secs(9), ..Reply::ok("ab") });
-        let start = Instant::now();
-        assert!(matches!(answer(hasty().get_bytes(&server.base, 9)), Answer::Cut { .. }));
-        assert!(start.elapsed() < Duration::from_secs(8));
-    }
-
-    #[test]
-    fn a_set_stop_ends_a_get() {
-        let hang = Duration::from_secs(30);
-        let server = TestServer::start(move |_| Reply { hang, ..Reply::ok("ab") });
-        let stop = Arc::new(AtomicBool::new(false));
-        let http = Http::new().expect("a client").stopped_by(Arc::clone(&stop));
-        let start = Instant::now();
-        std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(200));
-            stop.store(true, Ordering::Relaxed);
-        });
-        assert!(matches!(http.get_bytes(&server.base, 9), Err(FetchError::Cancelled)));
-        assert!(start.elapsed() < Duration::from_secs(5));
-    }
-
-    #[test]
-    fn redirects_in_a_circle_end() {
-        let server = TestServer::start(|_| Reply::redirect("/again"));
-        let Answer::Redirect(why) = answer(hasty().get_bytes(&server.base, 9)) else { panic!() };
-        assert_eq!(why, "more than 10 redirects");
-        assert_eq!(server.paths().len(), 11);
-    }
-
-    #[test]
-    fn no_redirect_leads_from_https_to_anything_less() {
-        let url = |text: &str| Url::parse(text).expect("a URL");
-        let from = [url("https://example.org/a")];
-        for (to, refused) in [
-            ("https://example.com/b", false),
-            ("http://example.org/b", true),
-            ("file:///etc/passwd", true),
-        ] {
-            assert_eq!(refusal(&from, &url(to)).is_some(), refused, "{to}");
-        }
-        assert!(refusal(&[url("http://example.org/")], &url("https://example.org/")).is_none());
-    }
-
-    #[test]
-    fn what_is_no_address_is_refused_and_passwords_stay_hidden() {
-        for bad in ["", "example.org/x", "ftp://example.org/", "relative/path", "http://"] {
-            let error = hasty().get_bytes(bad, 1).expect_err(bad);
-            assert!(matches!(error, FetchError::BadAddress { .. }), "{error}");
-        }
-        let url = Url::parse("https://me:secret@example.org/x").expect("a URL");
-        assert_eq!(shown(&url), "https://me:...@example.org/x");
-    }
-
-    #[test]
-    fn pages_may_come_compressed_and_blobs_never_do() {
-        use std::io::Write;
-        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        gzip.write_all(b"a page").expect("compress");
-        let body = gzip.finish().expect("compress");
-        let server = TestServer::start({
-            let body = body.clone();
-            move |_| Reply::ok(body.clone()).header("Content-Encoding", "gzip")
-        });
-        let page = hasty().get_page(&server.base, "text/html", 99).expect("gets");
-        assert_eq!(page.body, b"a page");
-        assert_eq!(hasty().get_bytes(&server.base, 99).expect("gets"), body);
-        assert_eq!(server.headers("accept-encoding")[1].as_deref(), Some("identity"));
-    }
-}
+mod tests;

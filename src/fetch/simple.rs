@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use reqwest::Url;
+use url::Url;
 use serde::Deserialize;
 
 use super::wanted::web_url;

@@ -1,6 +1,6 @@
 //! What is to be fetched, and at which addresses it may be.
 
-use reqwest::Url;
+use url::Url;
 
 use super::http::shown;
 use super::simple;

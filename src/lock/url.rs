@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use reqwest::Url;
+use url::Url;
 
 use super::online::Online;
 use super::{UrlBlob, UrlRequest};

@@ -10,11 +10,12 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::blocking::{Body, Client, Response};
-use reqwest::header::HeaderMap;
-use reqwest::{Method, Url, redirect};
+use ureq::http::header::{CONTENT_LENGTH, HOST, HeaderMap};
+use ureq::http::{Method, Response};
+use ureq::unversioned::transport::DefaultConnector;
+use ureq::{Agent, Body, SendBody};
 
-use super::http::reason;
+use super::http::{At, reason, unchecked};
 
 /// Of a request without its body.
 const MAX_HEAD: u64 = 64 << 10;
@@ -62,9 +63,8 @@ impl Names {
 
 /// Where it leads.
 struct Way {
-    client: Client,
+    agent: Agent,
     scheme: &'static str,
-    port: u16,
     names: Names,
     /// `http://localhost:8080`
     origin: String,
@@ -83,19 +83,15 @@ pub(super) fn open(
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, wished))
         .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
     let origin = format!("http://localhost:{}", listener.local_addr()?.port());
-    // An error says that it was installed before, which is as good.
-    _ = rustls::crypto::ring::default_provider().install_default();
-    let mut client = Client::builder()
-        .no_proxy()
-        .no_gzip()
-        .tls_danger_accept_invalid_certs(true)
-        .redirect(redirect::Policy::none())
-        .timeout(PATIENCE);
-    for name in names.all() {
-        client = client.resolve(name, (Ipv4Addr::LOCALHOST, port).into());
-    }
-    let client = client.build().map_err(io::Error::other)?;
-    let way = Arc::new(Way { client, scheme, port, names, origin: origin.clone() });
+    let config = unchecked()
+        .timeout_connect(Some(PATIENCE))
+        .timeout_recv_response(Some(PATIENCE))
+        .timeout_per_read(Some(PATIENCE))
+        .timeout_per_write(Some(PATIENCE))
+        .allow_non_standard_methods(true)
+        .build();
+    let agent = Agent::with_parts(config, DefaultConnector::default(), At(port));
+    let way = Arc::new(Way { agent, scheme, names, origin: origin.clone() });
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let way = Arc::clone(&way);
@@ -172,36 +168,44 @@ impl Way {
         if head.headers.get("expect").is_some_and(|word| word == "100-continue") {
             stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
-        let body = length.map(|length| Body::sized(reader.take(length), length));
+        let body = length.map(|length| (length, reader.take(length)));
         match self.ask(&head, body) {
             Ok(response) => self.answer(&mut stream, &head, response),
             Err(error) => refuse(&mut stream, "502 Bad Gateway", &format!("the box: {error}")),
         }
     }
 
-    fn ask(&self, head: &Head, body: Option<Body>) -> Result<Response, String> {
+    fn ask(
+        &self,
+        head: &Head,
+        body: Option<(u64, impl Read + 'static)>,
+    ) -> Result<Response<Body>, String> {
         let name = self.names.of(&head.target);
-        let address = format!("{}://{name}:{}{}", self.scheme, self.port, head.target);
-        let url = Url::parse(&address).map_err(|error| error.to_string())?;
-        let mut request = self.client.request(head.method.clone(), url);
-        request = request.header("host", name);
+        let address = format!("{}://{name}{}", self.scheme, head.target);
+        let request = ureq::http::Request::builder().method(head.method.clone()).uri(address);
+        let mut request = request.header(HOST, name);
         let outside = format!("https://{name}");
         for (header, value) in &head.headers {
             if !OWN.contains(&header.as_str()) {
                 request = request.header(header, value.replace(&self.origin, &outside));
             }
         }
-        if let Some(body) = body {
-            request = request.body(body);
-        }
-        request.send().map_err(|error| reason(&error))
+        let body = match body {
+            Some((length, reader)) => {
+                request = request.header(CONTENT_LENGTH, length);
+                SendBody::from_owned_reader(reader)
+            }
+            None => SendBody::none(),
+        };
+        let request = request.body(body).map_err(|error| reason(&error))?;
+        self.agent.run(request).map_err(|error| reason(&error))
     }
 
     fn answer(
         &self,
         stream: &mut TcpStream,
         head: &Head,
-        mut response: Response,
+        response: Response<Body>,
     ) -> io::Result<()> {
         let status = response.status();
         let mut text = format!(
@@ -222,7 +226,7 @@ impl Way {
         if body && has_addresses(&head.target, response.headers()) {
             let html = content_type(response.headers()).contains("html");
             let mut body = Vec::new();
-            response.take(MAX_TEXT + 1).read_to_end(&mut body)?;
+            response.into_body().into_reader().take(MAX_TEXT + 1).read_to_end(&mut body)?;
             if body.len() as u64 > MAX_TEXT {
                 return refuse(stream, "502 Bad Gateway", "the box's answer is too long");
             }
@@ -239,7 +243,7 @@ impl Way {
             text.push_str(&format!("Content-Length: {length}\r\n"));
         }
         stream.write_all(format!("{text}\r\n").as_bytes())?;
-        io::copy(&mut response, stream).map(|_| ())
+        io::copy(&mut response.into_body().into_reader(), stream).map(|_| ())
     }
 
     /// With the door's address for each of the box's.

@@ -2,12 +2,19 @@
 //! certificate is checked (the box's own is self-signed until it has a real name).
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::blocking::Client;
-use reqwest::header::HOST;
-use reqwest::{Method, Url, redirect};
 use serde_json::Value;
+use ureq::Agent;
+use ureq::config::Config;
+use ureq::http::Method;
+use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use ureq::tls::TlsConfig;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use url::Url;
 
 use super::text::shortened;
 
@@ -56,9 +63,9 @@ impl Request {
         ports: &BTreeMap<u16, u16>,
         patience: Duration,
     ) -> Result<Answer, String> {
-        let Some(name) = self.url.host_str().map(str::to_owned) else {
+        if !self.url.has_host() {
             return Err(format!("{} names no host", self.url));
-        };
+        }
         let guest = self.url.port_or_known_default();
         let Some(port) = guest.and_then(|port| ports.get(&port)).copied() else {
             let known: Vec<_> = ports.keys().map(u16::to_string).collect();
@@ -68,35 +75,53 @@ impl Request {
                 self.url
             ));
         };
-        let host = match self.url.port() {
-            Some(port) => format!("{name}:{port}"),
-            None => name.clone(),
-        };
-        let mut url = self.url;
-        if url.set_port(Some(port)).is_err() {
-            return Err(format!("{url} cannot have a port"));
-        }
-        // An error says that it was installed before, which is as good.
-        _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .resolve(&name, (std::net::Ipv4Addr::LOCALHOST, port).into())
-            .no_proxy()
-            .tls_danger_accept_invalid_certs(true)
-            .redirect(redirect::Policy::none())
-            .timeout(patience)
-            .build()
-            .map_err(|error| reason(&error))?;
-        let mut request = client.request(self.method, url).header(HOST, host);
+        let config = unchecked().timeout_global(Some(patience)).build();
+        let agent = Agent::with_parts(config, DefaultConnector::default(), At(port));
+        let mut request = ureq::http::Request::builder().method(self.method).uri(self.url.as_str());
         if let Some(token) = self.token {
-            request = request.bearer_auth(token);
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        if let Some(json) = &self.json {
-            request = request.json(json);
-        }
-        let response = request.send().map_err(|error| reason(&error))?;
+        let response = match &self.json {
+            Some(json) => {
+                let request = request.header(CONTENT_TYPE, "application/json");
+                request.body(json.to_string()).map(|request| agent.run(request))
+            }
+            None => request.body(()).map(|request| agent.run(request)),
+        };
+        let response = response.map_err(|error| reason(&error))?.map_err(|error| reason(&error))?;
         let status = response.status().as_u16();
-        let body = response.text().map_err(|error| reason(&error))?;
+        let body = response.into_body().into_with_config().limit(u64::MAX).lossy_utf8(true);
+        let body = body.read_to_string().map_err(|error| reason(&error))?;
         Ok(Answer { status, body })
+    }
+}
+
+/// For a box: no proxy, no redirects, no check of the certificate, and each status is an answer.
+pub(super) fn unchecked() -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
+    let tls = TlsConfig::builder()
+        .disable_verification(true)
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    Agent::config_builder()
+        .tls_config(tls.build())
+        .proxy(None)
+        .max_redirects(0)
+        .http_status_as_error(false)
+}
+
+/// Any name is this port of 127.0.0.1.
+#[derive(Debug)]
+pub(super) struct At(pub(super) u16);
+
+impl Resolver for At {
+    fn resolve(
+        &self,
+        _: &ureq::http::Uri,
+        _: &Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let mut addresses = self.empty();
+        addresses.push((Ipv4Addr::LOCALHOST, self.0).into());
+        Ok(addresses)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use reqwest::Method;
+use ureq::http::Method;
 
 use super::Event;
 use super::http::Request;

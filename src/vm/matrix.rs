@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use reqwest::{Method, Url};
 use serde_json::{Value, json};
+use ureq::http::Method;
+use url::Url;
 
 use super::http::{Answer, Request};
 use super::judge::{self, Mismatch};

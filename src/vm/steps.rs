@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::process::Stdio;
 use std::time::Duration;
 
-use reqwest::Url;
+use url::Url;
 use serde_json::Value;
 
 use super::failure::TestFailure;

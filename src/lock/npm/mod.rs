@@ -12,7 +12,7 @@ mod range;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt::Write as _;
 
-use reqwest::Url;
+use url::Url;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha512};
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::str::FromStr;
 
 use pep440_rs::{Version, VersionSpecifiers};
-use reqwest::Url;
+use url::Url;
 
 use super::metadata::{self, Metadata};
 use super::wheel::{self, Rank};
