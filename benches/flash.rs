@@ -24,7 +24,7 @@ use chatimg::digest::Hasher;
 use chatimg::image;
 use disks::{Loop, MIB, run};
 use project::store_dir;
-use rand::RngCore;
+use rand::Rng;
 use serde_json::json;
 
 const ROUNDS: usize = 5;
@@ -114,7 +114,7 @@ fn dense(dir: &Path) -> Source {
     let mut extents = Vec::new();
     let mut hasher = Hasher::new();
     for index in 0..DENSE / MIB {
-        rand::thread_rng().fill_bytes(&mut chunk);
+        rand::rng().fill_bytes(&mut chunk);
         hasher.update(&chunk);
         file.write_all(&chunk).expect("image");
         // Table, contents, table.

@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use chatimg::digest::Digest;
 use chatimg::minisign::{PublicKey, Signature};
 use rand::rngs::StdRng;
-use rand::{RngCore, SeedableRng};
+use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 const ID: &str = "0123456789abcdef";

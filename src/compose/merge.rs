@@ -137,8 +137,7 @@ fn satisfies(version: &str, condition: &str) -> bool {
     if operator.is_empty() {
         return condition.is_empty();
     }
-    let (Ok(version), Ok(wanted)) = (Version::parse(version), Version::parse(wanted.trim()))
-    else {
+    let (Ok(version), Ok(wanted)) = (Version::parse(version), Version::parse(wanted.trim())) else {
         return false;
     };
     match operator {

@@ -13,13 +13,12 @@
 //!
 //! Source: RFC 9580, sections 5.2 and 7. Invariants: the text handed out is the text that was
 //! hashed, never the file's own bytes; nothing stands before, after or between the parts; one good
-//! signature by a pinned, unexpired, unrevoked signing key is needed and enough. rPGP checks single
+//! signature by a pinned, unexpired, unrevoked signing key is needed and enough. [`openpgp`](super::openpgp) checks single
 //! signatures; which key counts, and when, is decided here.
 
 mod signer;
 
-use pgp::composed::{CleartextSignedMessage, Deserializable, SignedPublicKey};
-use pgp::packet::Signature;
+use super::openpgp::{Certificate, Malformed, Signature, dearmor, packets, tag};
 
 pub use signer::Refusal;
 
@@ -34,13 +33,15 @@ const DEBIAN: [&str; 3] = [
 const BEGIN_MESSAGE: &str = "-----BEGIN PGP SIGNED MESSAGE-----";
 const BEGIN_SIGNATURE: &str = "-----BEGIN PGP SIGNATURE-----";
 const END_SIGNATURE: &str = "-----END PGP SIGNATURE-----";
+const BEGIN_KEY: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
+const END_KEY: &str = "-----END PGP PUBLIC KEY BLOCK-----";
 
 /// Checking one is slow enough that a file must not ask for thousands.
 const MAX_SIGNATURES: usize = 16;
 
 /// Pinned certificates.
 #[derive(Clone, Debug)]
-pub struct Keyring(Vec<SignedPublicKey>);
+pub struct Keyring(Vec<Certificate>);
 
 /// A message that was signed by a pinned key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub enum KeyringError {
     Certificate {
         /// From 1.
         number: usize,
-        /// rPGP's words.
+        /// What is wrong with it.
         problem: String,
     },
     /// Not one clear-signed message and nothing else.
@@ -91,9 +92,15 @@ impl Keyring {
 
     /// Reads ASCII-armoured certificates, one each.
     pub fn from_armored(texts: &[&str]) -> Result<Self, KeyringError> {
-        let read = |(number, text): (usize, &&str)| match SignedPublicKey::from_string(text) {
-            Ok((certificate, _)) => Ok(certificate),
-            Err(error) => Err(KeyringError::Certificate { number, problem: error.to_string() }),
+        let read = |(number, text): (usize, &&str)| {
+            let bytes = dearmor(text, BEGIN_KEY, END_KEY);
+            match bytes.and_then(|bytes| Certificate::parse(&bytes)) {
+                Ok(mut found) if found.len() == 1 => Ok(found.remove(0)),
+                Ok(_) => Err(KeyringError::Certificate { number, problem: "not one".to_owned() }),
+                Err(Malformed(why)) => {
+                    Err(KeyringError::Certificate { number, problem: why.to_owned() })
+                }
+            }
         };
         (1..).zip(texts).map(read).collect::<Result<_, _>>().map(Self)
     }
@@ -102,35 +109,64 @@ impl Keyring {
     /// since 1970) signed it.
     pub fn verify(&self, message: &[u8], now: i64) -> Result<Verified, KeyringError> {
         let framed = check_frame(message).map_err(KeyringError::NotClearSigned)?;
-        let (parsed, _) = CleartextSignedMessage::from_string(framed)
-            .map_err(|error| KeyringError::NotClearSigned(error.to_string()))?;
-        let signatures = parsed.signatures();
-        if !(1..=MAX_SIGNATURES).contains(&signatures.len()) {
-            let problem =
-                format!("{} signatures, expected 1 to {MAX_SIGNATURES}", signatures.len());
+        let (text, block) = split(framed).map_err(KeyringError::NotClearSigned)?;
+        let malformed = |Malformed(why): Malformed| {
+            KeyringError::NotClearSigned(format!("its signature block: {why}"))
+        };
+        let bytes = dearmor(block, BEGIN_SIGNATURE, END_SIGNATURE).map_err(malformed)?;
+        let packets = packets(&bytes).map_err(malformed)?;
+        if packets.iter().any(|packet| packet.0 != tag::SIGNATURE) {
+            return Err(malformed(Malformed("it has something else than signatures")));
+        }
+        if !(1..=MAX_SIGNATURES).contains(&packets.len()) {
+            let problem = format!("{} signatures, expected 1 to {MAX_SIGNATURES}", packets.len());
             return Err(KeyringError::NotClearSigned(problem));
         }
-        let text = parsed.signed_text();
+        let signed = text.replace('\n', "\r\n");
         let mut found = Vec::new();
-        for signature in signatures {
-            match signer::judge(&self.0, signature, text.as_bytes(), now) {
-                Ok(signer) => return Ok(Verified { text: text.replace("\r\n", "\n"), signer }),
-                Err(refusal) => found.push((issuer(signature), refusal)),
+        for (_, body) in packets {
+            let Ok(signature) = Signature::parse(body) else {
+                found.push((UNNAMED.to_owned(), Refusal::NotOfText));
+                continue;
+            };
+            match signer::judge(&self.0, &signature, signed.as_bytes(), now) {
+                Ok(signer) => return Ok(Verified { text, signer }),
+                Err(refusal) => found.push((issuer(&signature), refusal)),
             }
         }
         Err(KeyringError::NoGoodSignature { found, pinned: signer::fingerprints(&self.0) })
     }
 }
 
+const UNNAMED: &str = "an unnamed key";
+
 /// What the signature says about its key, for people.
 fn issuer(signature: &Signature) -> String {
-    let fingerprint = signature.issuer_fingerprint().first().map(|id| format!("{id:X}"));
-    let key_id = || signature.issuer_key_id().first().map(|id| hex(id.as_ref()));
-    fingerprint.or_else(key_id).unwrap_or_else(|| "an unnamed key".to_owned())
+    let id = signature.issuer_fingerprints().chain(signature.issuer_ids()).next();
+    id.map_or_else(|| UNNAMED.to_owned(), hex)
 }
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+}
+
+/// The text that is signed, and the block of signatures. In the text escapes are undone, blanks at the ends of lines are gone
+/// (they are not hashed, so they say nothing), as is the last line's end, which is not its own.
+fn split(framed: &str) -> Result<(String, &str), String> {
+    let at = framed.rfind(BEGIN_SIGNATURE).ok_or("no signature in it")?;
+    let (message, block) = framed.split_at(at);
+    let (headers, text) = message.split_once("\n\n").ok_or("no empty line before its text")?;
+    let mut headers = headers.lines();
+    _ = headers.next();
+    if let Some(other) = headers.find(|header| !header.starts_with("Hash: ")) {
+        return Err(format!("an unknown header: {}", other.escape_debug()));
+    }
+    let text = text.strip_suffix('\n').ok_or("its text does not end with a line's end")?;
+    let line = |line: &str| {
+        let line = line.strip_prefix("- ").unwrap_or(line);
+        line.trim_end_matches([' ', '\t']).to_owned()
+    };
+    Ok((text.split('\n').map(line).collect::<Vec<_>>().join("\n"), block))
 }
 
 /// Refuses everything that readers of such files could understand in two ways.

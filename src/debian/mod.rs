@@ -6,6 +6,7 @@ pub mod control;
 pub mod deb;
 pub mod index;
 pub mod keyring;
+mod openpgp;
 pub mod packages;
 pub mod relation;
 pub mod release;

@@ -2,145 +2,19 @@
 //! and .debs ([`deb`]).
 
 pub mod deb;
+pub mod signer;
 
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use pgp::composed::{
-    ArmorOptions, CleartextSignedMessage, KeyType, SecretKeyParamsBuilder, SignedSecretKey,
-    SubkeyParamsBuilder,
-};
-use pgp::crypto::hash::HashAlgorithm;
-use pgp::packet::{KeyFlags, Signature, SignatureConfig, SignatureType, Subpacket, SubpacketData};
-use pgp::types::{Duration, KeyDetails, Password, SigningKey, Timestamp};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
+pub use signer::Signer;
 
 use super::index::{IndexSource, SourceError};
-use super::keyring::Keyring;
 use crate::digest::Digest;
 use crate::lock::DebArchive;
 
-/// The time of all tests, in 2096: rPGP dates new certificates by the real clock, and they must not
-/// be of the future.
+/// The time of all tests, in 2096.
 pub const NOW: i64 = 4_000_000_000;
-
-/// A certificate with a signing subkey.
-pub struct Signer(SignedSecretKey);
-
-impl Signer {
-    pub fn new(seed: u64) -> Self {
-        let subkey = SubkeyParamsBuilder::default()
-            .key_type(KeyType::Ed25519Legacy)
-            .can_sign(true)
-            .created_at(Timestamp::from_secs(1_700_000_000))
-            .build()
-            .unwrap();
-        let params = SecretKeyParamsBuilder::default()
-            .key_type(KeyType::Ed25519Legacy)
-            .can_certify(true)
-            .created_at(Timestamp::from_secs(1_700_000_000))
-            .primary_user_id(format!("Test {seed} <test@example.org>"))
-            .subkey(subkey)
-            .build()
-            .unwrap();
-        Self(params.generate(StdRng::seed_from_u64(seed)).unwrap())
-    }
-
-    pub fn armored(&self) -> String {
-        self.0.to_public_key().to_armored_string(ArmorOptions::default()).unwrap()
-    }
-
-    pub fn keyring(&self) -> Keyring {
-        Keyring::from_armored(&[&self.armored()]).unwrap()
-    }
-
-    pub fn key_id(&self) -> String {
-        format!("{:X}", self.0.secret_subkeys[0].fingerprint())
-    }
-
-    /// `text`, clear-signed by the subkey.
-    pub fn sign(&self, text: &str) -> String {
-        self.sign_at(text, NOW)
-    }
-
-    pub fn sign_at(&self, text: &str, at: i64) -> String {
-        clear_sign(&self.0.secret_subkeys[0].key, text, at)
-    }
-
-    /// `text`, clear-signed by the primary key, which may only certify.
-    pub fn sign_by_primary(&self, text: &str) -> String {
-        clear_sign(&self.0.primary_key, text, NOW)
-    }
-
-    /// With another binding of the subkey.
-    pub fn rebound(mut self, signs: bool, countersigned: bool, lifetime: Option<u32>) -> Self {
-        let mut flags = KeyFlags::default();
-        flags.set_sign(signs);
-        let mut parts = vec![part(SubpacketData::KeyFlags(flags))];
-        if let Some(lifetime) = lifetime {
-            parts.push(part(SubpacketData::KeyExpirationTime(Duration::from_secs(lifetime))));
-        }
-        if countersigned {
-            parts.push(part(SubpacketData::EmbeddedSignature(Box::new(self.countersignature()))));
-        }
-        let binding = self.bind(SignatureType::SubkeyBinding, parts);
-        self.0.secret_subkeys[0].signatures = vec![binding];
-        self
-    }
-
-    /// With the subkey withdrawn.
-    pub fn revoked(mut self) -> Self {
-        let revocation = self.bind(SignatureType::SubkeyRevocation, Vec::new());
-        self.0.secret_subkeys[0].signatures.push(revocation);
-        self
-    }
-
-    /// `self`, but with the signing subkey of `other`, bound as well as it can be without its
-    /// consent.
-    pub fn adopting(mut self, other: &Self) -> Self {
-        self.0.secret_subkeys = other.0.secret_subkeys.clone();
-        self.rebound(true, false, None)
-    }
-
-    fn bind(&self, typ: SignatureType, mut parts: Vec<Subpacket>) -> Signature {
-        let (primary, subkey) = (&self.0.primary_key, &self.0.secret_subkeys[0].key);
-        let mut config = SignatureConfig::v4(typ, primary.algorithm(), HashAlgorithm::Sha256);
-        parts.push(time(1_700_000_000));
-        config.hashed_subpackets = parts;
-        let (public, signee) = (primary.public_key(), subkey.public_key());
-        config.sign_subkey_binding(primary, public, &Password::empty(), signee).unwrap()
-    }
-
-    fn countersignature(&self) -> Signature {
-        let (primary, subkey) = (&self.0.primary_key, &self.0.secret_subkeys[0].key);
-        let mut config = SignatureConfig::v4(
-            SignatureType::KeyBinding,
-            subkey.algorithm(),
-            HashAlgorithm::Sha256,
-        );
-        config.hashed_subpackets = vec![time(1_700_000_000)];
-        let (public, signee) = (subkey.public_key(), primary.public_key());
-        config.sign_primary_key_binding(subkey, public, &Password::empty(), signee).unwrap()
-    }
-}
-
-fn clear_sign(key: &impl SigningKey, text: &str, at: i64) -> String {
-    let mut config =
-        SignatureConfig::v4(SignatureType::Text, key.algorithm(), HashAlgorithm::Sha256);
-    config.hashed_subpackets =
-        vec![time(at), part(SubpacketData::IssuerFingerprint(key.fingerprint()))];
-    let message = CleartextSignedMessage::new(text, config, key, &Password::empty()).unwrap();
-    message.to_armored_string(ArmorOptions::default()).unwrap()
-}
-
-fn time(at: i64) -> Subpacket {
-    part(SubpacketData::SignatureCreationTime(Timestamp::from_secs(at as u32)))
-}
-
-fn part(data: SubpacketData) -> Subpacket {
-    Subpacket::regular(data).unwrap()
-}
 
 /// Archives in memory, by archive and path.
 #[derive(Clone, Default)]

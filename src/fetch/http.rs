@@ -131,7 +131,8 @@ impl Http {
     /// # Errors
     /// The TLS library finds no certificates it could trust.
     pub fn with_patience(patience: Patience) -> Result<Self, FetchError> {
-        let client = Client::new(patience, &Proxies::of_environment()).map_err(FetchError::Client)?;
+        let client =
+            Client::new(patience, &Proxies::of_environment()).map_err(FetchError::Client)?;
         Ok(Self { client, patience, stop: Arc::default() })
     }
 

@@ -8,8 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use url::Url;
 use serde::Deserialize;
+use url::Url;
 
 use super::wanted::web_url;
 use super::{FetchError, Http, Page};

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::process::Stdio;
 use std::time::Duration;
 
-use url::Url;
 use serde_json::Value;
+use url::Url;
 
 use super::failure::TestFailure;
 use super::http::{Answer, Request};

@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 
 use chatimg::digest::Digest;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
 pub const MIB: u64 = 1 << 20;

@@ -1,13 +1,26 @@
 //! Whether one signature counts: made by a pinned key that may sign, bound to its certificate,
 //! neither expired nor revoked.
 
-use pgp::composed::{SignedPublicKey, SignedPublicSubKey};
-use pgp::crypto::hash::HashAlgorithm;
-use pgp::packet::{KeyFlags, Signature, SignatureType, Subpacket, SubpacketData};
-use pgp::types::{KeyDetails, Tag, Timestamp};
+use super::hex;
+use crate::debian::openpgp::{Certificate, PublicKey, Signature, Subkey, part, typ};
 
 /// How far the signer's clock may be ahead of ours.
 const CLOCK_TOLERANCE: i64 = 24 * 60 * 60;
+
+/// Parts of a signature of a text that we understand: all others make it void if they are critical.
+const OF_TEXTS: [u8; 7] = [
+    part::CREATED,
+    part::LIFETIME,
+    part::ISSUER,
+    part::ISSUER_FINGERPRINT,
+    part::SIGNERS_USER,
+    part::POLICY,
+    part::RECIPIENT,
+];
+
+/// The same of what a key says about itself and its subkeys: besides times, purposes and makers what it prefers to get, its
+/// server, who else may revoke it, and whether this may be passed on or withdrawn; none of that gives a key more rights.
+const OF_KEYS: [u8; 19] = [2, 3, 4, 7, 9, 11, 12, 16, 21, 22, 23, 24, 25, 26, 27, 28, 30, 32, 33];
 
 /// Why a signature does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,9 +40,12 @@ pub enum Refusal {
     /// The certificate does not vouch for the key as a signing key.
     #[error("its certificate does not allow the key to sign")]
     NotASigningKey,
-    /// MD5, SHA-1 and the like.
-    #[error("its hash is too weak")]
+    /// MD5, SHA-1 and the like, or a new one.
+    #[error("its hash is too weak, or unknown to us")]
     WeakHash,
+    /// Of another kind than RSA and Ed25519.
+    #[error("its algorithm is unknown to us")]
+    UnknownAlgorithm,
     /// A signature over something else than a text, or of an unknown form.
     #[error("not a signature of a text")]
     NotOfText,
@@ -43,163 +59,141 @@ pub enum Refusal {
 
 /// The fingerprint of the key behind a good `signature` of `text`.
 pub(super) fn judge(
-    certificates: &[SignedPublicKey],
+    certificates: &[Certificate],
     signature: &Signature,
     text: &[u8],
     now: i64,
 ) -> Result<String, Refusal> {
     check_form(signature, now)?;
     let mut refusal = Refusal::UnknownKey;
-    for certificate in certificates {
-        let primary = &certificate.primary_key;
-        if names(signature, primary) {
-            let verdict = primary_may_sign(certificate, now)
-                .and_then(|()| signature.verify(primary, text).map_err(|_| Refusal::BadSignature));
-            match verdict {
-                Ok(()) => return Ok(format!("{:X}", primary.fingerprint())),
-                Err(reason) => refusal = reason,
+    let mut check = |key: &PublicKey, may_sign: &dyn Fn() -> Result<(), Refusal>| {
+        let good = || signature.created() >= Some(key.created) && signature.is_of(key, &[text]);
+        if !signature.names(key) {
+            return None;
+        }
+        match may_sign().and_then(|()| if good() { Ok(()) } else { Err(Refusal::BadSignature) }) {
+            Ok(()) => Some(hex(key.fingerprint())),
+            Err(reason) => {
+                refusal = reason;
+                None
             }
         }
-        for subkey in certificate.public_subkeys.iter().filter(|sub| names(signature, &sub.key)) {
-            let verdict = subkey_may_sign(certificate, subkey, now).and_then(|()| {
-                signature.verify(&subkey.key, text).map_err(|_| Refusal::BadSignature)
-            });
-            match verdict {
-                Ok(()) => return Ok(format!("{:X}", subkey.key.fingerprint())),
-                Err(reason) => refusal = reason,
-            }
+    };
+    for certificate in certificates {
+        let primary = check(&certificate.primary, &|| primary_may_sign(certificate, now));
+        let mut subkeys = certificate.subkeys.iter();
+        let subkey =
+            || subkeys.find_map(|it| check(&it.key, &|| subkey_may_sign(certificate, it, now)));
+        if let Some(fingerprint) = primary.or_else(subkey) {
+            return Ok(fingerprint);
         }
     }
     Err(refusal)
 }
 
 /// Fingerprints of all keys of the ring.
-pub(super) fn fingerprints(certificates: &[SignedPublicKey]) -> Vec<String> {
-    let of = |certificate: &SignedPublicKey| {
-        let primary = format!("{:X}", certificate.primary_key.fingerprint());
-        let subkeys =
-            certificate.public_subkeys.iter().map(|sub| format!("{:X}", sub.key.fingerprint()));
+pub(super) fn fingerprints(certificates: &[Certificate]) -> Vec<String> {
+    let of = |certificate: &Certificate| {
+        let primary = hex(certificate.primary.fingerprint());
+        let subkeys = certificate.subkeys.iter().map(|sub| hex(sub.key.fingerprint()));
         std::iter::once(primary).chain(subkeys).collect::<Vec<_>>()
     };
     certificates.iter().flat_map(of).collect()
 }
 
-/// The issuer a signature names is a hint only: the arithmetic decides.
-fn names(signature: &Signature, key: &impl KeyDetails) -> bool {
-    signature.issuer_fingerprint().iter().any(|&id| *id == key.fingerprint())
-        || signature.issuer_key_id().iter().any(|&id| *id == key.legacy_key_id())
-}
-
-/// rPGP's `verify` takes any type, time and hash; a clear-signed text allows few.
+/// A clear-signed text allows few types, times and hashes.
 fn check_form(signature: &Signature, now: i64) -> Result<(), Refusal> {
-    let config = signature.config().ok_or(Refusal::NotOfText)?;
-    if !matches!(config.typ(), SignatureType::Text | SignatureType::Binary) {
+    if signature.typ != typ::TEXT {
         return Err(Refusal::NotOfText);
     }
-    if !is_strong(config.hash_alg) {
+    if !signature.has_strong_hash() {
         return Err(Refusal::WeakHash);
     }
-    if config.hashed_subpackets().any(is_unknown_critical) {
+    if !signature.has_known_algorithm() {
+        return Err(Refusal::UnknownAlgorithm);
+    }
+    if signature.demands_more_than(&OF_TEXTS) {
         return Err(Refusal::UnknownCritical);
     }
-    let created = signature.created().map(seconds).ok_or(Refusal::OutOfTime)?;
-    let lifetime = signature.signature_expiration_time().map(|time| i64::from(time.as_secs()));
-    let expired = lifetime.is_some_and(|lifetime| lifetime > 0 && created + lifetime <= now);
-    match expired || created > now.saturating_add(CLOCK_TOLERANCE) {
+    match signature.is_out_of_time(now, CLOCK_TOLERANCE) {
         true => Err(Refusal::OutOfTime),
         false => Ok(()),
     }
 }
 
-pub(super) fn is_strong(hash: HashAlgorithm) -> bool {
-    use HashAlgorithm::{Sha3_256, Sha3_512, Sha256, Sha384, Sha512};
-    matches!(hash, Sha256 | Sha384 | Sha512 | Sha3_256 | Sha3_512)
-}
-
-fn is_unknown_critical(part: &Subpacket) -> bool {
-    use SubpacketData::{
-        IntendedRecipientFingerprint, IssuerFingerprint, IssuerKeyId, PolicyURI,
-        SignatureCreationTime, SignatureExpirationTime, SignersUserID,
-    };
-    part.is_critical
-        && !matches!(
-            part.data,
-            SignatureCreationTime(_)
-                | SignatureExpirationTime(_)
-                | IssuerKeyId(_)
-                | IssuerFingerprint(_)
-                | SignersUserID(_)
-                | PolicyURI(_)
-                | IntendedRecipientFingerprint(_)
-        )
-}
-
 /// The primary key's own newest word about itself: not over, not withdrawn, and signing among its
 /// purposes.
-fn primary_may_sign(certificate: &SignedPublicKey, now: i64) -> Result<(), Refusal> {
-    let flags = primary_is_good(certificate, now)?;
-    flags.sign().then_some(()).ok_or(Refusal::NotASigningKey)
+fn primary_may_sign(certificate: &Certificate, now: i64) -> Result<(), Refusal> {
+    let newest = primary_is_good(certificate, now)?;
+    newest.lets_sign().then_some(()).ok_or(Refusal::NotASigningKey)
 }
 
-fn primary_is_good(certificate: &SignedPublicKey, now: i64) -> Result<KeyFlags, Refusal> {
-    let (key, details) = (&certificate.primary_key, &certificate.details);
-    if details.revocation_signatures.iter().any(|revocation| revocation.verify_key(key).is_ok()) {
+fn primary_is_good(certificate: &Certificate, now: i64) -> Result<&Signature, Refusal> {
+    let key = &certificate.primary;
+    let mut revocations = certificate.said(typ::KEY_REVOKED);
+    if revocations.any(|it| is_unreadable_word_of(it, key) || it.is_of_key(key)) {
         return Err(Refusal::KeyRevoked);
     }
     // Other people's signatures fail to verify with this key, and so drop out.
-    let of_users = details.users.iter().flat_map(|user| {
-        let own = |signature: &&Signature| {
-            signature.typ() != Some(SignatureType::CertRevocation)
-                && signature.verify_certification(key, Tag::UserId, &user.id).is_ok()
-        };
-        user.signatures.iter().filter(own)
-    });
-    let direct =
-        details.direct_signatures.iter().filter(|signature| signature.verify_key(key).is_ok());
-    let newest = newest(of_users.chain(direct), now).ok_or(Refusal::NotASigningKey)?;
-    check_lifetime(key, newest, now)?;
-    Ok(newest.key_flags())
+    let certified = certificate.certifications().filter(|(user, it)| it.is_of_user(key, user));
+    let certified = newest(certified.map(|(_, it)| it), key, now)?;
+    let direct = newest(certificate.said(typ::DIRECT).filter(|it| it.is_of_key(key)), key, now)?;
+    // One may leave out what the other one says; both must let it live.
+    for said in certified.iter().chain(&direct) {
+        check_lifetime(key, said, now)?;
+    }
+    let newest = certified.into_iter().chain(direct).max_by_key(|it| it.created());
+    newest.ok_or(Refusal::NotASigningKey)
 }
 
 /// The primary key's newest word about the subkey, which the subkey must have countersigned (else
 /// anybody could adopt another's signing key).
-fn subkey_may_sign(
-    certificate: &SignedPublicKey,
-    subkey: &SignedPublicSubKey,
-    now: i64,
-) -> Result<(), Refusal> {
+fn subkey_may_sign(certificate: &Certificate, sub: &Subkey, now: i64) -> Result<(), Refusal> {
     primary_is_good(certificate, now)?;
-    let primary = &certificate.primary_key;
-    let (revocations, bindings): (Vec<_>, Vec<_>) = (subkey.signatures.iter())
-        .filter(|signature| signature.verify_subkey_binding(primary, &subkey.key).is_ok())
-        .partition(|signature| signature.typ() == Some(SignatureType::SubkeyRevocation));
-    if !revocations.is_empty() {
+    let (primary, key) = (&certificate.primary, &sub.key);
+    let is_own = |it: &Signature| it.is_of_both(primary, primary, key);
+    if sub.said(typ::SUBKEY_REVOKED).any(|it| is_unreadable_word_of(it, primary) || is_own(it)) {
         return Err(Refusal::KeyRevoked);
     }
-    let newest = newest(bindings.into_iter(), now).ok_or(Refusal::NotASigningKey)?;
-    check_lifetime(&subkey.key, newest, now)?;
-    let countersigned = newest
-        .embedded_signature()
-        .is_some_and(|back| back.verify_primary_key_binding(&subkey.key, primary).is_ok());
-    match countersigned && newest.key_flags().sign() {
+    let bindings = sub.said(typ::SUBKEY).filter(|it| is_own(it));
+    let newest = newest(bindings, key, now)?.ok_or(Refusal::NotASigningKey)?;
+    check_lifetime(key, newest, now)?;
+    let countersigned = newest.embedded().any(|back| {
+        back.typ == typ::COUNTERSIGNED
+            && is_in_time(&back, key, now)
+            && back.is_of_both(key, primary, key)
+    });
+    match countersigned && newest.lets_sign() {
         true => Ok(()),
         false => Err(Refusal::NotASigningKey),
     }
 }
 
-fn newest<'s>(signatures: impl Iterator<Item = &'s Signature>, now: i64) -> Option<&'s Signature> {
-    signatures
-        .filter(|signature| signature.created().is_some_and(|time| seconds(time) <= now))
-        .max_by_key(|signature| signature.created().map(seconds))
+/// A revocation that we cannot check is taken for a good one, as it may be.
+fn is_unreadable_word_of(revocation: &Signature, key: &PublicKey) -> bool {
+    let readable = revocation.has_strong_hash() && revocation.has_known_algorithm();
+    let names_none =
+        revocation.issuer_ids().next().or(revocation.issuer_fingerprints().next()).is_none();
+    !readable && (names_none || revocation.names(key))
 }
 
-fn check_lifetime(key: &impl KeyDetails, binding: &Signature, now: i64) -> Result<(), Refusal> {
-    let lifetime = binding.key_expiration_time().map(|time| i64::from(time.as_secs()));
-    let over = lifetime
-        .is_some_and(|lifetime| lifetime > 0 && seconds(key.created_at()) + lifetime <= now);
+/// The newest word about a key. If it cannot be understood, an older one is not taken for it.
+fn newest<'s>(
+    signatures: impl Iterator<Item = &'s Signature>,
+    key: &PublicKey,
+    now: i64,
+) -> Result<Option<&'s Signature>, Refusal> {
+    match signatures.filter(|it| is_in_time(it, key, now)).max_by_key(|it| it.created()) {
+        Some(newest) if newest.demands_more_than(&OF_KEYS) => Err(Refusal::UnknownCritical),
+        newest => Ok(newest),
+    }
+}
+
+fn is_in_time(signature: &Signature, key: &PublicKey, now: i64) -> bool {
+    signature.created() >= Some(key.created) && !signature.is_out_of_time(now, 0)
+}
+
+fn check_lifetime(key: &PublicKey, said: &Signature, now: i64) -> Result<(), Refusal> {
+    let over = said.key_lifetime().is_some_and(|lifetime| key.created + lifetime <= now);
     if over { Err(Refusal::KeyExpired) } else { Ok(()) }
-}
-
-fn seconds(time: Timestamp) -> i64 {
-    i64::from(time.as_secs())
 }

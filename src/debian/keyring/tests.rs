@@ -1,6 +1,5 @@
-use pgp::crypto::hash::HashAlgorithm;
-
 use super::*;
+use crate::debian::testing::signer::{Form, MADE, Part, clear, sign_text};
 use crate::debian::testing::{NOW, Signer};
 
 const TEXT: &str = "Codename: trixie\n- a dash\n-----BEGIN PGP SIGNATURE-----\n\n end\n";
@@ -56,13 +55,9 @@ fn a_foreign_signature_is_refused_by_key_id() {
 #[test]
 fn one_good_signature_among_foreign_ones_is_enough() {
     let (signer, foreign) = (Signer::new(1), Signer::new(2));
-    let (first, second) = (signer.sign(TEXT), foreign.sign(TEXT));
-    let signatures =
-        |text: &str| CleartextSignedMessage::from_string(text).unwrap().0.signatures().to_vec();
-    let both = CleartextSignedMessage::new_many(TEXT, |_| {
-        Ok([signatures(&second), signatures(&first)].concat())
-    });
-    let message = both.unwrap().to_armored_string(Default::default()).unwrap();
+    let [first, second] =
+        [&signer, &foreign].map(|signer| sign_text(&signer.subkey, TEXT, Form::new(1, NOW, [])));
+    let message = clear(TEXT, &[second, first]);
     assert_eq!(signer.keyring().verify(message.as_bytes(), NOW).unwrap().signer, signer.key_id());
     assert_eq!(refusals(&Signer::new(3).keyring(), &message), [Refusal::UnknownKey; 2]);
 }
@@ -126,9 +121,117 @@ fn a_signature_from_the_future_or_with_a_weak_hash_is_refused() {
     let message = signer.sign_at(TEXT, NOW + 2 * 86_400);
     assert_eq!(refusals(&signer.keyring(), &message), [Refusal::OutOfTime]);
     assert!(signer.keyring().verify(signer.sign_at(TEXT, NOW - 9).as_bytes(), NOW).is_ok());
-    // The test's key itself refuses to sign with these.
-    use HashAlgorithm::{Md5, Ripemd160, Sha1, Sha224};
-    assert!([Md5, Ripemd160, Sha1, Sha224].iter().all(|&hash| !signer::is_strong(hash)));
+}
+
+/// The message, with a signature that is a bit different from what it should be.
+fn odd(signer: &Signer, change: impl FnOnce(&mut Form)) -> String {
+    let mut form = Form::new(1, NOW, []);
+    change(&mut form);
+    clear(TEXT, &[sign_text(&signer.subkey, TEXT, form)])
+}
+
+#[test]
+fn a_signature_of_another_kind_is_refused() {
+    let signer = Signer::new(1);
+    let add = |part: Part| move |form: &mut Form| form.hashed.push(part);
+    // MD5, SHA-1, RIPEMD-160, SHA-224, SHA3-256.
+    for weak in [1, 2, 3, 11, 12] {
+        let message = odd(&signer, |form| form.hash = weak);
+        assert_eq!(refusals(&signer.keyring(), &message), [Refusal::WeakHash], "{weak}");
+    }
+    // Says another strong hash than was used.
+    let message = odd(&signer, |form| form.hash = 10);
+    assert_eq!(refusals(&signer.keyring(), &message), [Refusal::BadSignature]);
+    for typ in [0x00, 0x02, 0x10, 0x18, 0x40, 0x50] {
+        let message = odd(&signer, |form| form.typ = typ);
+        assert_eq!(refusals(&signer.keyring(), &message), [Refusal::NotOfText], "{typ}");
+    }
+    let message = odd(&signer, add((0x80 | 20, vec![0; 9])));
+    assert_eq!(refusals(&signer.keyring(), &message), [Refusal::UnknownCritical]);
+    let message = odd(&signer, add((20, vec![0; 9])));
+    assert!(signer.keyring().verify(message.as_bytes(), NOW).is_ok());
+    let message = odd(&signer, add((3, vec![0, 0, 0, 1])));
+    assert!(signer.keyring().verify(message.as_bytes(), NOW).is_ok());
+    assert!(signer.keyring().verify(message.as_bytes(), NOW + 1).is_err());
+    // The time twice; of a wrong length; not hashed; before the key was made.
+    for change in [add((2, vec![0; 4])), add((3, vec![0; 3]))] {
+        assert_eq!(refusals(&signer.keyring(), &odd(&signer, change)), [Refusal::NotOfText]);
+    }
+    let message = odd(&signer, |form| form.loose.push(form.hashed.remove(0)));
+    assert_eq!(refusals(&signer.keyring(), &message), [Refusal::OutOfTime]);
+    let message = signer.sign_at(TEXT, i64::from(MADE) - 1);
+    assert_eq!(refusals(&signer.keyring(), &message), [Refusal::BadSignature]);
+}
+
+#[test]
+fn a_signature_with_other_numbers_is_refused() {
+    let signer = Signer::new(1);
+    let good = sign_text(&signer.subkey, TEXT, Form::new(1, NOW, []));
+    let changed = |at: usize, by: u8| {
+        let mut body = good.clone();
+        body[at] ^= by;
+        clear(TEXT, &[body])
+    };
+    // The digest's first bytes; the numbers; the version; the algorithm; then cut, and longer.
+    let end = good.len() - 1;
+    assert_eq!(refusals(&signer.keyring(), &changed(end, 1)), [Refusal::BadSignature]);
+    assert_eq!(refusals(&signer.keyring(), &changed(0, 2)), [Refusal::NotOfText]);
+    assert_eq!(refusals(&signer.keyring(), &changed(0, 7)), [Refusal::NotOfText]);
+    assert_eq!(refusals(&signer.keyring(), &changed(2, 22 ^ 17)), [Refusal::UnknownAlgorithm]);
+    for body in [good[..end].to_vec(), [&good[..], &[0]].concat()] {
+        assert_eq!(refusals(&signer.keyring(), &clear(TEXT, &[body])), [Refusal::NotOfText]);
+    }
+    let many = vec![good.clone(); MAX_SIGNATURES + 1];
+    let error = signer.keyring().verify(clear(TEXT, &many).as_bytes(), NOW).unwrap_err();
+    assert!(error.to_string().contains("17 signatures, expected 1 to 16"), "{error}");
+}
+
+#[test]
+fn what_the_primary_key_says_of_itself_counts() {
+    let lifetime = |seconds: u32| (9, seconds.to_be_bytes().to_vec());
+    let made = i64::from(MADE);
+    let word = |at: i64, part| Form::new(0x1f, made + at, [part]);
+    for (case, signer, refusal) in [
+        ("its name's", Signer::new(1).certified([lifetime(1)]), Refusal::KeyExpired),
+        ("its own", Signer::new(1).saying(&word(0, lifetime(1))), Refusal::KeyExpired),
+        (
+            "a newer word without one",
+            Signer::new(1).certified([lifetime(1)]).saying(&word(9, (27, vec![1]))),
+            Refusal::KeyExpired,
+        ),
+        (
+            "not understood",
+            Signer::new(1).saying(&word(9, (0x80 | 99, vec![1]))),
+            Refusal::UnknownCritical,
+        ),
+        ("withdrawn", Signer::new(1).saying(&Form::new(0x20, made, [])), Refusal::KeyRevoked),
+        (
+            "withdrawn in a way we cannot check",
+            Signer::new(1).saying(&Form { hash: 2, ..Form::new(0x20, made, []) }),
+            Refusal::KeyRevoked,
+        ),
+    ] {
+        assert_eq!(refusals(&signer.keyring(), &signer.sign(TEXT)), [refusal], "{case}");
+    }
+    let future = Signer::new(1).saying(&word(NOW, lifetime(1)));
+    assert!(future.keyring().verify(future.sign(TEXT).as_bytes(), NOW).is_ok());
+    let signing = Signer::new(1).certified([(27, vec![3])]);
+    let verified = signing.keyring().verify(signing.sign_by_primary(TEXT).as_bytes(), NOW).unwrap();
+    assert_eq!(verified.text, TEXT);
+    // What somebody else says about it does not.
+    let (mut signer, other) = (Signer::new(1), Signer::new(2));
+    signer.direct = Signer::new(2).saying(&Form::new(0x20, made, [])).direct;
+    signer.certifications.extend(other.certifications);
+    assert!(signer.keyring().verify(signer.sign(TEXT).as_bytes(), NOW).is_ok());
+    signer.certifications.remove(0);
+    assert_eq!(refusals(&signer.keyring(), &signer.sign(TEXT)), [Refusal::NotASigningKey]);
+}
+
+#[test]
+fn blanks_at_the_ends_of_lines_say_nothing() {
+    let signer = Signer::new(1);
+    let message = signer.sign(TEXT).replace("trixie\n", "trixie \t\n");
+    assert_eq!(signer.keyring().verify(message.as_bytes(), NOW).unwrap().text, TEXT);
 }
 
 /// The real one of trixie-security, signed by two RSA subkeys, of which only the second is pinned.

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::digest::Digest;
@@ -218,8 +218,8 @@ fn a_power_cut_at_any_moment_leaves_nothing_that_starts_half() {
                     let mut disk = durable.clone();
                     let share = [0.0, 1.0, 0.5, 0.1, 0.9, 0.5, 0.01, 0.99][choice];
                     for (at, versions) in &pending {
-                        if random.gen_bool(share) {
-                            let version = &versions[random.gen_range(0..versions.len())];
+                        if random.random_bool(share) {
+                            let version = &versions[random.random_range(0..versions.len())];
                             disk[*at as usize..][..512].copy_from_slice(version);
                         }
                     }

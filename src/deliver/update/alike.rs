@@ -188,7 +188,7 @@ mod tests {
     use std::io::Write;
 
     use rand::rngs::StdRng;
-    use rand::{RngCore, SeedableRng};
+    use rand::{Rng, SeedableRng};
 
     use super::*;
 

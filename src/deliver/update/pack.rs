@@ -138,7 +138,7 @@ mod tests {
     use std::io::Read;
 
     use rand::rngs::StdRng;
-    use rand::{RngCore, SeedableRng};
+    use rand::{Rng, SeedableRng};
 
     use super::super::chunks::Chunks;
     use super::*;

@@ -55,8 +55,7 @@ fn passing_trouble_is_tried_three_times_and_a_plain_no_once() {
 
 #[test]
 fn a_server_that_falls_silent_is_given_up() {
-    let server =
-        TestServer::start(|_| Reply { hang: Duration::from_secs(9), ..Reply::ok("ab") });
+    let server = TestServer::start(|_| Reply { hang: Duration::from_secs(9), ..Reply::ok("ab") });
     let start = Instant::now();
     assert!(matches!(answer(hasty().get_bytes(&server.base, 9)), Answer::Cut { .. }));
     assert!(start.elapsed() < Duration::from_secs(8));

@@ -12,9 +12,9 @@ mod range;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt::Write as _;
 
-use url::Url;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha512};
+use url::Url;
 
 use super::online::Online;
 use super::{Lock, NpmTarball};

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 
 use super::model::{Candidate, Model, Places, State};
 use super::record::{Log, Waiting, What};
@@ -219,14 +219,14 @@ impl Search<'_> {
         let mut kept = Vec::new();
         for number in self.waiting.all() {
             let mut piece = entire(self.log, number);
-            match rng.gen_range(0..8) {
+            match rng.random_range(0..8) {
                 0..4 => continue,
                 4 => {
                     let What::Write { offset, .. } = self.log.entries[number].what else {
                         continue;
                     };
                     let unit = if self.places.boots(offset) { SECTOR } else { BLOCK };
-                    piece.len = rng.gen_range(0..=piece.len / unit) * unit;
+                    piece.len = rng.random_range(0..=piece.len / unit) * unit;
                 }
                 _ => (),
             }
