@@ -124,8 +124,10 @@ impl Keyring {
         }
         let signed = text.replace('\n', "\r\n");
         let mut found = Vec::new();
-        for (_, body) in packets {
-            let Ok(signature) = Signature::parse(body) else {
+        let signatures: Result<Vec<_>, _> =
+            packets.iter().map(|(_, body)| Signature::parse(body)).collect();
+        for signature in signatures.map_err(malformed)? {
+            let Some(signature) = signature else {
                 found.push((UNNAMED.to_owned(), Refusal::NotOfText));
                 continue;
             };

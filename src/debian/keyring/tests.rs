@@ -130,6 +130,11 @@ fn odd(signer: &Signer, change: impl FnOnce(&mut Form)) -> String {
     clear(TEXT, &[sign_text(&signer.subkey, TEXT, form)])
 }
 
+fn is_malformed(signer: &Signer, message: &str) -> bool {
+    let verdict = signer.keyring().verify(message.as_bytes(), NOW);
+    matches!(verdict, Err(KeyringError::NotClearSigned(_)))
+}
+
 #[test]
 fn a_signature_of_another_kind_is_refused() {
     let signer = Signer::new(1);
@@ -155,7 +160,7 @@ fn a_signature_of_another_kind_is_refused() {
     assert!(signer.keyring().verify(message.as_bytes(), NOW + 1).is_err());
     // The time twice; of a wrong length; not hashed; before the key was made.
     for change in [add((2, vec![0; 4])), add((3, vec![0; 3]))] {
-        assert_eq!(refusals(&signer.keyring(), &odd(&signer, change)), [Refusal::NotOfText]);
+        assert!(is_malformed(&signer, &odd(&signer, change)));
     }
     let message = odd(&signer, |form| form.loose.push(form.hashed.remove(0)));
     assert_eq!(refusals(&signer.keyring(), &message), [Refusal::OutOfTime]);
@@ -179,7 +184,8 @@ fn a_signature_with_other_numbers_is_refused() {
     assert_eq!(refusals(&signer.keyring(), &changed(0, 7)), [Refusal::NotOfText]);
     assert_eq!(refusals(&signer.keyring(), &changed(2, 22 ^ 17)), [Refusal::UnknownAlgorithm]);
     for body in [good[..end].to_vec(), [&good[..], &[0]].concat()] {
-        assert_eq!(refusals(&signer.keyring(), &clear(TEXT, &[body])), [Refusal::NotOfText]);
+        // Even beside a good one.
+        assert!(is_malformed(&signer, &clear(TEXT, &[good.clone(), body])));
     }
     let many = vec![good.clone(); MAX_SIGNATURES + 1];
     let error = signer.keyring().verify(clear(TEXT, &many).as_bytes(), NOW).unwrap_err();

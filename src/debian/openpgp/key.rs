@@ -144,7 +144,7 @@ impl Certificate {
                         tag::SUBKEY => &mut last.subkeys.last_mut().expect("so was it").signatures,
                         _ => &mut attribute,
                     };
-                    signatures.extend(Signature::parse(body));
+                    signatures.extend(Signature::parse(body)?);
                     continue;
                 }
                 _ => return Err(Malformed("it has a packet that is no part of a certificate")),

@@ -62,10 +62,11 @@ struct Part {
 }
 
 impl Signature {
-    pub(in super::super) fn parse(body: &[u8]) -> Result<Self, Malformed> {
+    /// `None`: it is of another version, which says nothing to us.
+    pub(in super::super) fn parse(body: &[u8]) -> Result<Option<Self>, Malformed> {
         let mut reader = Reader::new(body);
         if reader.byte()? != 4 {
-            return Err(Malformed("its signature is not of version 4"));
+            return Ok(None);
         }
         let (typ, algorithm, hash) = (reader.byte()?, reader.byte()?, reader.byte()?);
         let length = reader.length(2)?;
@@ -85,7 +86,7 @@ impl Signature {
             _ => reader.rest().to_vec(),
         };
         reader.end()?;
-        Ok(Self { typ, algorithm, hash, hashed, parts, first, value })
+        Ok(Some(Self { typ, algorithm, hash, hashed, parts, first, value }))
     }
 
     /// SHA-2 of 256 bits or more.
@@ -125,7 +126,7 @@ impl Signature {
 
     /// Signatures inside this one, wherever: they speak for themselves.
     pub(in super::super) fn embedded(&self) -> impl Iterator<Item = Self> {
-        self.all(part::EMBEDDED).filter_map(|data| Self::parse(data).ok())
+        self.all(part::EMBEDDED).filter_map(|data| Self::parse(data).ok().flatten())
     }
 
     /// Fingerprints of who made it, as it says.
