@@ -13,8 +13,9 @@
 //!
 //! Source: RFC 9580, sections 5.2 and 7. Invariants: the text handed out is the text that was
 //! hashed, never the file's own bytes; nothing stands before, after or between the parts; one good
-//! signature by a pinned, unexpired, unrevoked signing key is needed and enough. [`openpgp`](super::openpgp) checks single
-//! signatures; which key counts, and when, is decided here.
+//! signature by a pinned, unexpired, unrevoked signing key is needed and enough.
+//! [`openpgp`](super::openpgp) checks single signatures; which key counts, and when, is decided
+//! here.
 
 mod signer;
 

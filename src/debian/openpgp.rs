@@ -9,9 +9,10 @@
 //! number:     length in bits (2 bytes), bytes, highest first
 //! ```
 //!
-//! Source: RFC 9580, sections 3.2, 4.2, 5.2, 5.5, 6 and 10.1. The arithmetic is ring's, on what these bytes say; which key
-//! counts, and when, is decided by [`keyring`](super::keyring). Invariant: whatever is not understood to its last byte is refused, never skipped. The keys are
-//! those that the program carries, so other versions (3, 6) and algorithms are not needed; their signatures are refused.
+//! Source: RFC 9580, sections 3.2, 4.2, 5.2, 5.5, 6 and 10.1. The arithmetic is ring's, on what these bytes say; which
+//! key counts, and when, is decided by [`keyring`](super::keyring). Invariant: whatever is not understood to its last
+//! byte is refused, never skipped. The keys are those that the program carries, so other versions (3, 6) and algorithms
+//! are not needed; their signatures count for nothing.
 
 mod armor;
 mod key;

@@ -8,9 +8,9 @@
 //! entry      name (8 + 3 bytes), attributes, case, times, cluster (high), ..., cluster (low), length
 //! ```
 //!
-//! Source: Microsoft, "FAT32 File System Specification" 1.03; the case bits are Windows NT's. Invariants: files lie in one piece, in the order
-//! given; a folder is one cluster and comes before what is in it; names fit 8.3 without a longer one; no times but FAT's own epoch
-//! (1980-01-01); the serial number comes from the layout.
+//! Source: Microsoft, "FAT32 File System Specification" 1.03; the case bits are Windows NT's. Invariants: files lie in
+//! one piece, in the order given; a folder is one cluster and comes before what is in it; names fit 8.3 without a longer
+//! one; no times but FAT's own epoch (1980-01-01); the serial number comes from the layout.
 
 use super::ImageError;
 use super::layout::SECTOR;
@@ -359,7 +359,7 @@ mod tests {
         }
     }
 
-    /// As hadris-fat 2.5 made them, which images up to version 0.1 of autumn 2026 have.
+    /// As the crate hadris-fat 2.5 made them, which images had before.
     #[test]
     fn bytes_are_those_of_older_images() {
         let large: Vec<u8> = (0..100_000u32).map(|n| n as u8).collect();
