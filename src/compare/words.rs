@@ -176,7 +176,7 @@ mod tests {
             assert!(!page.contains(word), "{word}");
         }
         for word in ["nginx", "/etc/motd", "443/tcp", "/usr/bin/y", "eve", "mode 0644"] {
-            assert!(page.contains(word), "{word}");
+            assert!(page.replace("&#x2f;", "/").contains(word), "{word}");
         }
         assert_eq!(page, crate::compare::page(&sample()).expect("a page"));
     }
