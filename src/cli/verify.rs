@@ -13,7 +13,7 @@ use crate::minisign::PublicKey;
 /// Differences that are shown.
 const SHOWN: usize = 50;
 
-/// Verify an image: its files, its signature, and that its lock gives the very same again
+/// Check an image's files and signature, and build it again
 ///
 /// First every bit of its files is checked against SHA256SUMS, and these against the owner's signature, if it is signed. Then the image is
 /// built once more from appliance.lock, with nothing but the fetched inputs, and compared. That needs the project it was built from, the time
