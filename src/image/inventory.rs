@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::output::{Images, MANIFEST};
+use super::sums::SUMS;
 use super::{ImageError, manifest};
 use crate::digest::Digest;
 use crate::lock::Lock;
@@ -175,7 +176,7 @@ fn somebody_elses(dir: &Path) -> Option<String> {
         let (stem, end) = name.rsplit_once('.').unwrap_or((name, ""));
         match end {
             "img" => matches!(stem, "root" | "disk" | "disk-1" | "disk-2"),
-            end => matches!(end, "json" | "minisig"),
+            end => name == SUMS || matches!(end, "json" | "minisig"),
         }
     };
     let names = fs::read_dir(dir).ok()?.flatten().map(|entry| entry.file_name());

@@ -72,7 +72,8 @@ pub fn contents(bytes: &[u8], canaries: &Canaries) -> Vec<Finding> {
 fn placed(bytes: &[u8], mut found: Vec<(usize, String)>) -> Vec<Finding> {
     found.sort();
     found.dedup();
-    let text = |at: usize| !bytes[..at].contains(&0);
+    // What is found must be text, too.
+    let text = |at: usize| !bytes[..bytes.len().min(at + 64)].contains(&0);
     let line = |at: usize| bytes[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
     found
         .into_iter()
