@@ -97,7 +97,7 @@ pub(super) fn python(metadata: &str) -> Option<Licence> {
             .collect::<Vec<_>>()
     };
     if let [expression] = field("License-Expression")[..] {
-        return Some(Licence { expression: expression.to_owned(), refs: BTreeMap::new() });
+        return Some(stated(expression));
     }
     let classifiers = field("Classifier");
     let named =
@@ -120,9 +120,19 @@ pub(super) fn npm(field: &str) -> Option<Licence> {
         && !field.starts_with("SEE ")
         && field != "UNLICENSED";
     match ok {
-        true => Some(Licence { expression: field.to_owned(), refs: BTreeMap::new() }),
+        true => Some(stated(field)),
         false => all([field].into_iter().filter(|field| !field.is_empty()), "npm"),
     }
+}
+
+/// An expression that the package itself has; SPDX wants its `LicenseRef-`s to be told.
+fn stated(expression: &str) -> Licence {
+    let words = expression.split([' ', '(', ')']);
+    let refs = words.filter_map(|word| {
+        let name = word.strip_prefix("LicenseRef-")?;
+        Some((word.to_owned(), name.to_owned()))
+    });
+    Licence { expression: expression.to_owned(), refs: refs.collect() }
 }
 
 fn all<'a>(names: impl Iterator<Item = &'a str>, whose: &str) -> Option<Licence> {
