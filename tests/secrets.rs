@@ -50,7 +50,7 @@ fn secrets_of_every_kind_are_refused_with_their_places() {
     for line in [
         "/etc/leak/ed25519.pem:1: a private key (PEM)",
         "/etc/leak/ec.pem:1: a private key (PEM)",
-        "/etc/leak/rsa.der:1: a private key (DER)",
+        "/etc/leak/rsa.der, at byte 0: a private key (DER)",
         "/etc/leak/users:2: the hash of a password",
         "/etc/leak/env:2: a token of GitHub",
         "/etc/leak/settings.json:1: canary 1 of [secrets] canaries",
