@@ -32,7 +32,7 @@ use small::Fixture;
 /// Small ones of the tools closure.
 const DEBS: [&str; 3] = ["libffi8", "netbase", "libcap-ng0"];
 /// So many points of each kind without `CHATIMG_FAULTS=all`.
-const SAMPLE: usize = 8;
+const SAMPLE: usize = 4;
 
 type Failure = Box<dyn std::error::Error>;
 
