@@ -34,20 +34,39 @@ pub enum Fault {
 pub struct Ended {
     /// Its exit status; none: it was killed.
     pub code: Option<i32>,
-    /// Its calls that write, by name.
-    pub calls: Vec<&'static str>,
+    /// Its calls that write.
+    pub calls: Vec<Call>,
     /// Whether the fault happened.
     pub happened: bool,
 }
 
 /// A call that changes what is on the disk.
-struct Call {
-    name: &'static str,
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// What it does, as the system call is called.
+    pub name: &'static str,
     /// It writes bytes to the file descriptor in its first argument, as many as its third one says.
     bytes: bool,
     /// A full disk refuses it.
     grows: bool,
 }
+
+impl Fault {
+    /// Whether it can happen to such a call.
+    pub fn befalls(self, call: &Call) -> bool {
+        match self {
+            Self::None => false,
+            Self::Full => call.grows,
+            Self::Broken | Self::Killed => true,
+            // Of these alone does the kernel say so.
+            Self::Interrupted => call.bytes || matches!(call.name, "open" | "fsync"),
+            Self::Short => call.bytes,
+        }
+    }
+}
+
+/// The n-th call of a name, from 0. Counted by name, since threads take turns as they like.
+pub type Point = (&'static str, usize);
 
 /// What a call is, by its number on x86-64; `None`: it does not write.
 fn call(number: i64, flags: [u64; 2]) -> Option<Call> {
@@ -82,18 +101,18 @@ struct Traced<'a> {
     root: Pid,
     dir: &'a Path,
     fault: Fault,
-    at: usize,
-    calls: Vec<&'static str>,
+    at: Point,
+    calls: Vec<Call>,
     happened: bool,
     /// Threads inside a call, and those of them whose call is to fail, with what.
     inside: BTreeSet<Pid>,
     failing: Vec<(Pid, i32)>,
 }
 
-/// Runs a program whose call number `at` that changes something, below `dir` as far as it writes bytes, goes wrong. What it
-/// says goes to the file `words` there.
+/// Runs a program whose call `at` goes wrong, below `dir` as far as it writes bytes. What it says goes to the file
+/// `words` there.
 #[expect(clippy::zombie_processes, reason = "it is waited for with all its threads")]
-pub fn run(command: &Command, dir: &Path, fault: Fault, at: usize) -> Ended {
+pub fn run(command: &Command, dir: &Path, fault: Fault, at: Point) -> Ended {
     // It waits until it is followed.
     let mut shell = Command::new("sh");
     shell
@@ -167,22 +186,19 @@ impl Traced<'_> {
         if call.name.contains("write") && !self.is_below(pid, registers.rdi) {
             return;
         }
-        let index = self.calls.len();
-        self.calls.push(call.name);
-        let here = index == self.at;
+        let earlier = self.calls.iter().filter(|earlier| earlier.name == call.name).count();
+        self.calls.push(call);
+        let here = (call.name, earlier) == self.at && self.fault.befalls(&call);
         let fails = match self.fault {
-            Fault::Full if index >= self.at && call.grows => Some(libc::ENOSPC),
+            Fault::Full if here || (self.happened && call.grows) => Some(libc::ENOSPC),
             Fault::Broken if here => Some(libc::EIO),
-            // Of these alone does the kernel say so.
-            Fault::Interrupted if here && (call.bytes || matches!(call.name, "open" | "fsync")) => {
-                Some(libc::EINTR)
-            }
+            Fault::Interrupted if here => Some(libc::EINTR),
             _ => None,
         };
         if let Some(errno) = fails {
             registers.orig_rax = u64::MAX;
             self.failing.push((pid, errno));
-        } else if here && self.fault == Fault::Short && call.bytes && registers.rdx > 1 {
+        } else if here && self.fault == Fault::Short && registers.rdx > 1 {
             registers.rdx /= 2;
         } else if here && self.fault == Fault::Killed {
             _ = kill(self.root, Signal::SIGKILL);
