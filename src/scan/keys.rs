@@ -1,15 +1,7 @@
 //! Private keys that are text, or lie somewhere in a text.
 
-use super::needles::Needle;
+use super::needles::{Needle, needle};
 use super::{begins_line, begins_word, is_base64, is_base64_url, looks_random, run};
-
-const fn needle(
-    bytes: &'static [u8],
-    what: &'static str,
-    check: fn(&[u8], usize) -> bool,
-) -> Needle {
-    Needle { bytes, what, check }
-}
 
 const MINISIGN: &str = "a secret key of minisign or signify";
 

@@ -14,6 +14,14 @@ pub(super) struct Needle {
     pub(super) check: fn(&[u8], usize) -> bool,
 }
 
+pub(super) const fn needle(
+    bytes: &'static [u8],
+    what: &'static str,
+    check: fn(&[u8], usize) -> bool,
+) -> Needle {
+    Needle { bytes, what, check }
+}
+
 /// All needles.
 pub(super) struct Needles {
     all: Vec<Needle>,

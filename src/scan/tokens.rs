@@ -1,15 +1,7 @@
 //! Tokens of services, made so that they can be recognised.
 
-use super::needles::Needle;
+use super::needles::{Needle, needle};
 use super::{begins_word, is_base64, is_base64_url, looks_random, run};
-
-const fn needle(
-    bytes: &'static [u8],
-    what: &'static str,
-    check: fn(&[u8], usize) -> bool,
-) -> Needle {
-    Needle { bytes, what, check }
-}
 
 const AWS: &str = "a key of AWS";
 const GITHUB: &str = "a token of GitHub";
