@@ -12,6 +12,7 @@ pub mod debian;
 pub mod deliver;
 pub mod diagnostic;
 pub mod digest;
+mod disk_use;
 pub mod evidence;
 pub mod fetch;
 pub mod host;

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +13,7 @@ use super::output::{Images, MANIFEST};
 use super::sums::SUMS;
 use super::{ImageError, manifest};
 use crate::digest::Digest;
+use crate::disk_use::{is_free, is_held, older, on_disk};
 use crate::lock::Lock;
 
 /// Images that tests made for themselves are kept for so long, what tests left to be looked at for [`LOOK`].
@@ -128,7 +128,7 @@ pub fn leftovers(images: &Path, keep: usize) -> Result<(Vec<Leftover>, Vec<Spare
         let why = match (somebody_elses(&image.dir), kept.get(&image.id)) {
             (Some(name), _) => format!("{name} in it is not chatimg's"),
             (None, Some(dir)) => format!("`chatimg run --keep {}` goes on with it", dir.display()),
-            (None, None) if in_use(&image.dir) => "it is being used".to_owned(),
+            (None, None) if is_held(&image.dir) => "it is being used".to_owned(),
             (None, None) => {
                 gone.push(Leftover { path: image.dir.clone(), on_disk: image.on_disk });
                 continue;
@@ -164,10 +164,6 @@ pub struct Hold {
 pub fn hold(dir: &Path) -> Hold {
     // Where that cannot be had, whoever removes the image sees nobody, and open files stay open.
     Hold { _dir: File::open(dir).ok().filter(|dir| dir.lock_shared().is_ok()) }
-}
-
-fn in_use(dir: &Path) -> bool {
-    File::open(dir).is_ok_and(|dir| dir.try_lock().is_err())
 }
 
 /// A file's name in an image's folder that chatimg does not write.
@@ -240,11 +236,6 @@ fn run(images: &Path) -> Option<PathBuf> {
     (is_free(&dir.join("lock"))).then_some(dir)
 }
 
-/// Whether a lock's file is there, and nobody holds it.
-fn is_free(lock: &Path) -> bool {
-    File::open(lock).is_ok_and(|file| file.try_lock().is_ok())
-}
-
 /// Whether nothing in a folder was written for so long.
 fn untouched(dir: &Path, age: Duration) -> bool {
     older(dir, age)
@@ -259,20 +250,9 @@ fn modified(path: &Path) -> Option<SystemTime> {
     fs::symlink_metadata(path).ok()?.modified().ok()
 }
 
-fn older(path: &Path, age: Duration) -> bool {
-    modified(path).is_some_and(|time| time.elapsed().is_ok_and(|elapsed| elapsed >= age))
-}
-
 fn entries(dir: &Path) -> Result<Vec<PathBuf>, ImageError> {
     let entries = fs::read_dir(dir).map_err(ImageError::io("listing", dir))?;
     Ok(entries.flatten().map(|entry| entry.path()).collect())
-}
-
-/// Blocks, not lengths: disks are mostly holes.
-fn on_disk(path: &Path) -> u64 {
-    let Ok(meta) = fs::symlink_metadata(path) else { return 0 };
-    let below = if meta.is_dir() { entries(path).unwrap_or_default() } else { Vec::new() };
-    meta.blocks() * 512 + below.iter().map(|path| on_disk(path)).sum::<u64>()
 }
 
 #[cfg(test)]

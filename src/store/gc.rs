@@ -17,6 +17,7 @@ use super::folders::record;
 use super::uses::{GATE, list, read_list};
 use super::{Item, Kind, Project, Store, StoreError, files};
 use crate::digest::Digest;
+use crate::disk_use::{is_held, older, on_disk};
 use crate::interrupt;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -331,34 +332,11 @@ fn words(text: &[u8]) -> impl Iterator<Item = Digest> {
     words.filter_map(|word| std::str::from_utf8(word).ok()?.parse().ok())
 }
 
-fn is_held(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| file.try_lock().is_err())
-}
-
-/// Whether a file is there and was not written for so long.
-fn older(path: &Path, age: Duration) -> bool {
-    let modified = fs::metadata(path).and_then(|meta| meta.modified());
-    modified.is_ok_and(|time| time.elapsed().is_ok_and(|elapsed| elapsed >= age))
-}
-
 /// How long ago something was written, or got its name.
 fn changed(path: &Path) -> Option<Duration> {
     let changed = fs::symlink_metadata(path).ok()?.ctime();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
     now.checked_sub(Duration::from_secs(changed.unsigned_abs()))
-}
-
-/// What a file or folder takes on the disk. Hard links count once.
-fn on_disk(path: &Path) -> u64 {
-    fn add(path: &Path, seen: &mut BTreeSet<u64>) -> u64 {
-        let Ok(meta) = fs::symlink_metadata(path) else { return 0 };
-        if !meta.is_dir() && meta.nlink() > 1 && !seen.insert(meta.ino()) {
-            return 0;
-        }
-        let below = if meta.is_dir() { list(path).unwrap_or_default() } else { Vec::new() };
-        meta.blocks() * 512 + below.iter().map(|path| add(path, seen)).sum::<u64>()
-    }
-    add(path, &mut BTreeSet::new())
 }
 
 #[cfg(test)]
