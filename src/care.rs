@@ -5,8 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::image::ImageError;
 use crate::image::inventory::{self, Leftover, Spared};
+use crate::image::{ImageError, MANIFEST};
 use crate::store::{Collected, Needs, Store, StoreError};
 
 /// Space cannot be freed.
@@ -90,8 +90,8 @@ fn named_in(appliance: &Path, without: &BTreeSet<PathBuf>) -> io::Result<Vec<Pat
     for entry in entries {
         let dir = entry?.path();
         let goes = fs::canonicalize(&dir).is_ok_and(|dir| without.contains(&dir));
-        if !goes && dir.join("manifest.json").is_file() {
-            files.push(dir.join("manifest.json"));
+        if !goes && dir.join(MANIFEST).is_file() {
+            files.push(dir.join(MANIFEST));
         }
     }
     Ok(files)

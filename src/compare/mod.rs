@@ -28,6 +28,7 @@ use serde::Serialize;
 
 use crate::deliver::preview::{Change, Changes, Facts, Kind, diff, enabled, is_configuration};
 use crate::deliver::update::UpdateError;
+use crate::image::MANIFEST;
 use side::Side;
 
 /// Two images cannot be compared.
@@ -246,15 +247,14 @@ fn units(side: &Side) -> BTreeMap<String, (String, Vec<String>)> {
 /// There is none, or several.
 pub fn find(images: &Path, name: &str) -> Result<PathBuf, CompareError> {
     for dir in [images.join(name), PathBuf::from(name)] {
-        if dir.join("manifest.json").is_file() {
+        if dir.join(MANIFEST).is_file() {
             return Ok(dir);
         }
     }
     let entries = fs::read_dir(images).into_iter().flatten().flatten();
     let ids = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let mut ids: Vec<_> = ids
-        .filter(|id| images.join(id).join("manifest.json").is_file() && id != "current")
-        .collect();
+    let mut ids: Vec<_> =
+        ids.filter(|id| images.join(id).join(MANIFEST).is_file() && id != "current").collect();
     ids.sort();
     let fitting: Vec<_> = ids.iter().filter(|id| id.starts_with(name)).collect();
     match (&fitting[..], name.is_empty()) {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::CompareError;
+use crate::image::{MANIFEST, ROOT};
 
 /// Longer files are not shown.
 const LONGEST: u64 = 1 << 20;
@@ -98,12 +99,12 @@ pub(super) struct Side {
 
 impl Side {
     pub(super) fn open(dir: &Path) -> Result<Self, CompareError> {
-        let path = dir.join("manifest.json");
+        let path = dir.join(MANIFEST);
         let text = fs::read(&path)
             .map_err(|source| CompareError::Read { path: path.clone(), source: source.into() })?;
         let manifest: Manifest = serde_json::from_slice(&text)
             .map_err(|source| CompareError::Read { path, source: source.into() })?;
-        let path = dir.join("root.img");
+        let path = dir.join(ROOT);
         let slot = Ext4::load_from_path(&path)
             .map_err(|source| CompareError::Read { path: path.clone(), source: source.into() })?;
         let about = About {

@@ -9,16 +9,15 @@ use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
 use serde_json::Value;
 
-use super::{EvidenceError, MANIFEST};
+use super::EvidenceError;
 use crate::deliver::flash::{Leg, Source};
 use crate::digest::{Digest, Hasher};
-use crate::image::is_zero;
 use crate::image::sums::{SUMS, Sums, parse};
+use crate::image::{MANIFEST, ROOT, is_zero};
 use crate::interrupt;
 use crate::parallel;
 use crate::sbom;
 
-const ROOT: &str = "root.img";
 const PIECE: usize = 1 << 20;
 
 /// An image's folder whose small files hold together.

@@ -33,7 +33,6 @@ use crate::deliver::update::UpdateError;
 pub const PROVENANCE: &str = "provenance.dsse.json";
 /// The signature of the sums.
 pub const SIGNATURE: &str = "SHA256SUMS.minisig";
-const MANIFEST: &str = "manifest.json";
 const UPDATE: &str = "update.json";
 const UPDATE_SIGNATURE: &str = "update.json.minisig";
 

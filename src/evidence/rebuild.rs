@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::EvidenceError;
 use super::files::read;
-use super::{EvidenceError, MANIFEST};
+use crate::image::{MANIFEST, ROOT};
 
 /// A place in which two images differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +78,7 @@ pub fn compare(image: &Path, again: &Path) -> Result<Vec<Difference>, EvidenceEr
     }
     if same_tree && image["root"] != again["root"] {
         all.push(difference(
-            "root.img",
+            ROOT,
             "all of it",
             "the trees are the same, and the file systems are not",
         ));

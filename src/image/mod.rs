@@ -25,6 +25,7 @@ pub mod sums;
 pub use error::ImageError;
 pub use grub::GrubParts;
 pub use initrd::{MDADM as INITRD_MDADM, WANTED as INITRD_MODULES};
+pub use output::{MANIFEST, ROOT};
 pub(crate) use sparse::{is_zero, punch_hole};
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -19,10 +19,10 @@ use std::path::{Path, PathBuf};
 use super::ImageError;
 use crate::appliance::Disks;
 
-/// File names in an image's folder.
-pub(super) const ROOT: &str = "root.img";
-/// See [`ROOT`].
-pub(super) const MANIFEST: &str = "manifest.json";
+/// The root slot's file in an image's folder.
+pub const ROOT: &str = "root.img";
+/// The file there that says what is in the image.
+pub const MANIFEST: &str = "manifest.json";
 const SINGLE: &[&str] = &["disk.img"];
 const MIRROR: &[&str] = &["disk-1.img", "disk-2.img"];
 

@@ -9,9 +9,9 @@ use serde::Deserialize;
 use super::FlashError;
 use super::plan::BLOCK;
 use crate::digest::Digest;
+use crate::image::MANIFEST;
 use crate::image::layout::{MIB, Part, Span};
 
-const MANIFEST: &str = "manifest.json";
 /// The version of `manifest.json` that is understood.
 const SCHEMA: u32 = 3;
 
