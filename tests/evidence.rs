@@ -8,75 +8,22 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use chatimg::appliance::Disks;
-use chatimg::digest::Digest;
 use chatimg::evidence::{self, compare};
-use chatimg::image::{self, GrubParts, INITRD_MDADM, INITRD_MODULES, ImageSpec};
-use chatimg::lock::Lock;
 use chatimg::minisign::SecretKey;
 use chatimg::sbom;
-use chatimg::store::{Store, StoreError};
-use chatimg::tree::{Entry, Meta, Node, Tree};
 use serde_json::Value;
+use small::Fixture;
 
 mod project;
-
-const EPOCH: i64 = 1_700_000_000;
-
-fn tree(store: &Store, files: &[(String, Vec<u8>)]) -> Tree {
-    let key = Digest::of(format!("{files:?}").as_bytes());
-    let made = store.tree(key, |pack| {
-        let mut tree = Tree::new();
-        for (path, bytes) in files {
-            let parent = path.rsplit_once('/').expect("below the top").0;
-            tree.make_dirs(&parent.parse().expect("path"), EPOCH).expect("folders");
-            let node = Node::File(pack.append(bytes)?);
-            let entry = Entry { meta: Meta::root(0o644, EPOCH), node };
-            tree.insert(path.parse().expect("path"), entry).expect("inserts");
-        }
-        Ok::<_, StoreError>(tree)
-    });
-    made.expect("a tree")
-}
+mod small;
 
 /// A finished image with this text in a file, in `images` of a folder.
 fn build(dir: &Path, text: &str, disks: Disks) -> PathBuf {
-    let store = Store::open(&dir.join("store")).expect("store");
-    let modules = "usr/lib/modules/6.1";
-    let dep = INITRD_MODULES.map(|name| format!("k/{name}.ko:\n")).concat();
-    let mut files = vec![
-        (format!("{modules}/modules.dep"), dep.into_bytes()),
-        ("boot/vmlinuz-6.1".to_owned(), b"kernel".to_vec()),
-        ("etc/sample".to_owned(), text.as_bytes().to_vec()),
-    ];
-    let empty = ["softdep", "alias", "builtin"];
-    files.extend(empty.map(|name| (format!("{modules}/modules.{name}"), vec![])));
-    files.extend(INITRD_MDADM.map(|(_, path)| (path.to_owned(), b"mdadm".to_vec())));
-    files
-        .extend(INITRD_MODULES.map(|name| (format!("{modules}/k/{name}.ko"), b"\x7fELF".to_vec())));
-    let root = tree(&store, &files);
-    let tools = tree(&store, &[("usr/bin/busybox".to_owned(), b"busybox".to_vec())]);
-    let grub = GrubParts {
-        boot_img: vec![0xeb; 512],
-        core_img: vec![0xc0; 30_000],
-        efi: vec![0xef; 700_000],
-    };
-    let lock = Lock::default();
-    let beside = sbom::documents(&store, "sample", &lock, &root).expect("bills");
-    let spec = ImageSpec {
-        name: "sample",
-        epoch: EPOCH,
-        slot_size: 64 << 20,
-        disks,
-        root: &root,
-        tools: &tools,
-        grub: &grub,
-        lock: &lock,
-        formats: &Default::default(),
-        ports: &Default::default(),
-        plan: Digest::of(b"plan"),
-        beside: &beside,
-    };
-    image::build(&store, &spec, &dir.join("images"), &|_| ()).expect("an image").dir
+    let mut fixture = Fixture::at(dir, &[("etc/sample", text)]).expect("a small root");
+    let Fixture { store, lock, root, .. } = &fixture;
+    let beside = sbom::documents(store, "sample", lock, root).expect("bills");
+    (fixture.disks, fixture.beside) = (disks, beside.to_vec());
+    fixture.build(&dir.join("images")).expect("an image").dir
 }
 
 /// Turns one bit of a file, and back when dropped.

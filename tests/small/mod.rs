@@ -27,6 +27,8 @@ pub struct Fixture {
     pub lock: Lock,
     pub disks: Disks,
     pub ports: BTreeSet<String>,
+    /// Files to lie beside the image.
+    pub beside: Vec<(&'static str, String)>,
     /// Removes the folder in the end.
     pub temporary: Option<tempfile::TempDir>,
 }
@@ -70,8 +72,8 @@ impl Fixture {
             efi: vec![0xef; 700_000],
         };
         let (dir, lock, disks) = (dir.to_owned(), Lock::default(), Disks::Mirror);
-        let ports = BTreeSet::new();
-        Ok(Self { dir, store, root, tools, grub, lock, disks, ports, temporary: None })
+        let (ports, beside, temporary) = Default::default();
+        Ok(Self { dir, store, root, tools, grub, lock, disks, ports, beside, temporary })
     }
 
     pub fn images(&self, name: &str) -> PathBuf {
@@ -90,7 +92,7 @@ impl Fixture {
             formats: &Default::default(),
             ports: &self.ports,
             plan: Digest::of(b""),
-            beside: &[],
+            beside: &self.beside,
             lock: &self.lock,
         };
         image::build(&self.store, &spec, images, &|_| ())
