@@ -24,7 +24,8 @@ const SCRIPTS: [(&str, &str); 5] = [
     ("switch.sh", include_str!("initrd/switch.sh")),
     ("state.sh", include_str!("initrd/state.sh")),
 ];
-const LEVEL: i32 = 19;
+/// A tenth smaller would take twenty times as long.
+const LEVEL: i32 = 9;
 
 /// The kernel modules an initrd must find: watchdogs (Intel's, on older and newer chipsets, QEMU's, AMD's, the kernel's own),
 /// ways to a disk (SATA in both modes, NVMe, RAID and SAS controllers, virtio and other virtual ones, USB, SD cards and
