@@ -14,9 +14,7 @@ pub(super) fn remove(plan: &Plan, tree: &mut Tree) -> Result<(), SystemError> {
         .flat_map(|overlay| overlay.remove_files.iter().map(move |pattern| (overlay, pattern)))
         .map(|(overlay, pattern)| fitting(overlay, pattern, tree))
         .collect::<Result<_, _>>()?;
-    for path in doomed.iter().flatten() {
-        tree.remove(path);
-    }
+    tree.remove_all(doomed.iter().flatten().map(String::as_str));
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! Changing a tree: inserting, removing, merging, following links; what would be ambiguous or unsafe is
 //! refused.
 
+use std::collections::BTreeMap;
+
 use super::{Entry, FileRef, Meta, Node, Tree, TreePath};
 
 /// A change that would make a tree ambiguous or impossible.
@@ -87,15 +89,26 @@ impl Tree {
     /// Removes an entry and all below it, and gives back how many went. A hard link's target keeps its
     /// contents under the next name.
     pub fn remove(&mut self, path: &str) -> usize {
-        let doomed: Vec<_> = self.below(path).map(|(path, _)| path.clone()).collect();
+        self.remove_all([path])
+    }
+
+    /// The same of several at once.
+    pub fn remove_all<'a>(&mut self, paths: impl IntoIterator<Item = &'a str>) -> usize {
         let mut gone = 0;
-        for path in doomed.iter().map(TreePath::as_str).chain([path]) {
-            if let Some(entry) = self.entries.remove(path) {
+        let mut files = BTreeMap::new();
+        for path in paths {
+            let mut doomed: Vec<_> = self.below(path).map(|(path, _)| path.clone()).collect();
+            doomed.extend(self.entries.get_key_value(path).map(|(path, _)| path.clone()));
+            for path in doomed {
+                let Some(entry) = self.entries.remove(path.as_str()) else { continue };
                 gone += 1;
                 if matches!(entry.node, Node::File(_)) {
-                    self.promote_link(path, entry);
+                    files.insert(path, entry);
                 }
             }
+        }
+        if !files.is_empty() {
+            self.promote_links(files);
         }
         gone
     }
@@ -104,9 +117,7 @@ impl Tree {
     pub fn remove_where(&mut self, doomed: impl Fn(&str, &Entry) -> bool) {
         let fits = |(path, entry): &(&TreePath, &Entry)| doomed(path.as_str(), entry);
         let paths: Vec<_> = self.iter().filter(fits).map(|(path, _)| path.clone()).collect();
-        for path in paths {
-            self.remove(path.as_str());
-        }
+        self.remove_all(paths.iter().map(TreePath::as_str));
     }
 
     /// Removes a symbolic or hard link, so that something else can take its place and its target stays.
@@ -124,20 +135,20 @@ impl Tree {
         }
     }
 
-    /// Gives the first remaining hard link to `old` the file itself, and points the others at it.
-    fn promote_link(&mut self, old: &str, file: Entry) {
-        let is_link =
-            |entry: &Entry| matches!(&entry.node, Node::HardLink(to) if to.as_str() == old);
-        let mut links =
-            self.entries.iter().filter(|(_, entry)| is_link(entry)).map(|(path, _)| path.clone());
-        let Some(heir) = links.next() else { return };
-        let others: Vec<_> = links.collect();
-        self.entries.insert(heir.clone(), file);
-        for path in others {
-            if let Some(entry) = self.entries.get_mut(&path) {
+    /// Gives the first remaining hard link to each of these removed files the file itself, and points the others at it.
+    fn promote_links(&mut self, mut files: BTreeMap<TreePath, Entry>) {
+        let mut heirs: BTreeMap<TreePath, TreePath> = BTreeMap::new();
+        let mut promoted = Vec::new();
+        for (path, entry) in &mut self.entries {
+            let Node::HardLink(to) = &entry.node else { continue };
+            if let Some(heir) = heirs.get(to) {
                 entry.node = Node::HardLink(heir.clone());
+            } else if let Some(file) = files.remove(to) {
+                heirs.insert(to.clone(), path.clone());
+                promoted.push((path.clone(), file));
             }
         }
+        self.entries.extend(promoted);
     }
 
     /// Checks that every hard link names a regular file of this tree.
