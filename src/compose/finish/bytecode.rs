@@ -1,14 +1,19 @@
 //! Python byte code. Its validity is bound to a hash of the source (PEP 552, unchecked), not to the source's
-//! time stamp, so that the bytes depend on nothing else.
+//! time stamp, and what a process compiled before leaves no trace in it ([`marshal`]): the bytes depend on nothing else.
 
 use std::fs;
-use std::path::Path;
+use std::io;
 
-use super::{Finish, FinishError};
+use super::{Finish, FinishError, marshal};
+use crate::parallel::try_map;
 use crate::tree::{Node, Tree};
 
 const COMPILER: &str = include_str!("bytecode.py");
 const PYTHON: &str = "usr/bin/python3";
+/// PEP 552: magic number, flags, hash of the source.
+const HEADER: usize = 16;
+/// Files for which another process is worth its start.
+const AT_ONCE: usize = 50;
 
 /// A source file to be compiled.
 pub(in crate::compose) struct Source<'a> {
@@ -57,33 +62,52 @@ pub(in crate::compose) fn compile(
     context: Finish<'_>,
     sources: &[Source<'_>],
 ) -> Result<Vec<(String, Vec<u8>)>, FinishError> {
+    let processes = std::thread::available_parallelism().map_or(2, usize::from);
+    let processes = processes.min(sources.len().div_ceil(AT_ONCE));
+    let turns: Vec<_> = (0..processes).collect();
+    let compiled = try_map(&turns, |turn| {
+        let sources: Vec<_> = sources.iter().skip(*turn).step_by(processes).collect();
+        in_one_process(context, &sources)
+    })?;
+    Ok(compiled.into_iter().flatten().collect())
+}
+
+fn in_one_process(
+    context: Finish<'_>,
+    sources: &[&Source<'_>],
+) -> Result<Vec<(String, Vec<u8>)>, FinishError> {
     let read = |source| FinishError::Read { program: "python3", source };
     let scratch = context.store.scratch()?;
     let mut list = String::new();
     for (index, source) in sources.iter().enumerate() {
-        fs::write(scratch.path().join(format!("{index}.py")), &source.text).map_err(read)?;
-        list.push_str(&format!("{index}.py\t{index}.pyc\t/{}\n", source.path));
+        fs::write(scratch.path().join(index.to_string()), &source.text).map_err(read)?;
+        list.push_str(&format!("{index}\t/{}\n", source.path));
     }
-    let threads = std::thread::available_parallelism().map_or(2, usize::from).to_string();
-    let args = ["-I", "-S", "-B", "-c", COMPILER, &threads];
-    context.tools.run(PYTHON, args, scratch.path(), list.as_bytes())?;
-    let version = python_version(context)?;
+    let args = ["-I", "-S", "-B", "-c", COMPILER];
+    let output = context.tools.run(PYTHON, args, scratch.path(), list.as_bytes())?;
+    let broken = || read(io::Error::other("the list of what it compiled is broken"));
+    let (tag, mut rest) = line(&output).ok_or_else(broken)?;
     let mut compiled = Vec::with_capacity(sources.len());
-    for (index, source) in sources.iter().enumerate() {
-        match fs::read(scratch.path().join(format!("{index}.pyc"))) {
-            Ok(code) => compiled.push((cache_path(source.path, &version), code)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(read(error)),
-        }
+    while !rest.is_empty() {
+        let (head, after) = line(rest).ok_or_else(broken)?;
+        let (index, size) = head.split_once(' ').ok_or_else(broken)?;
+        let number = |text: &str| text.parse::<usize>().map_err(|_| broken());
+        let source = sources.get(number(index)?).ok_or_else(broken)?;
+        let (code, after) = after.split_at_checked(number(size)?).ok_or_else(broken)?;
+        let (header, code) = code.split_at_checked(HEADER).ok_or_else(broken)?;
+        let code = marshal::canonical(code).map_err(|why| FinishError::Input {
+            path: source.path.to_owned(),
+            why: format!("its byte code is not as it should be: {why}"),
+        })?;
+        compiled.push((cache_path(source.path, tag), [header, &code].concat()));
+        rest = after;
     }
     Ok(compiled)
 }
 
-/// `313` of Python 3.13.
-fn python_version(context: Finish<'_>) -> Result<String, FinishError> {
-    let code = "import sys; print(sys.implementation.cache_tag)";
-    let tag = context.tools.run(PYTHON, ["-I", "-S", "-B", "-c", code], Path::new("/"), b"")?;
-    Ok(String::from_utf8_lossy(&tag).trim().to_owned())
+fn line(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    Some((std::str::from_utf8(&bytes[..end]).ok()?, &bytes[end + 1..]))
 }
 
 /// PEP 3147: `a/b.py` is cached in `a/__pycache__/b.cpython-313.pyc`.

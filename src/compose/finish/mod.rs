@@ -7,6 +7,7 @@ mod bytecode;
 mod certificates;
 mod hwdb;
 mod ld_cache;
+mod marshal;
 mod modules;
 mod pam;
 mod systemd;
