@@ -35,10 +35,7 @@ fn list(names: TokenStream) -> Result<String, String> {
 
 /// Whether it is what editors, merges and Python leave, and no file of the project.
 fn is_leftover(name: &str) -> bool {
-    name == "__pycache__"
-        || name.starts_with('.')
-        || name.ends_with('~')
-        || name.ends_with(".orig")
+    name == "__pycache__" || name.starts_with('.') || name.ends_with('~') || name.ends_with(".orig")
 }
 
 fn collect(top: &Path, name: &str, files: &mut Vec<(String, bool)>) -> Result<(), String> {
