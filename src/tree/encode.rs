@@ -109,8 +109,12 @@ fn encode_entry(out: &mut String, path: &TreePath, entry: &Entry, locations: boo
 }
 
 fn escape(out: &mut String, text: &str) {
+    let special = |c: char| matches!(c, ' ' | '%' | ',' | '=') || c.is_control();
+    if !text.contains(special) {
+        return out.push_str(text);
+    }
     for c in text.chars() {
-        if matches!(c, ' ' | '%' | ',' | '=') || c.is_control() {
+        if special(c) {
             let mut buffer = [0; 4];
             c.encode_utf8(&mut buffer).bytes().for_each(|byte| _ = write!(out, "%{byte:02x}"));
         } else {

@@ -87,9 +87,7 @@ pub(in super::super) fn plain(context: Finish<'_>, tree: &mut Tree) -> Result<()
         }
         Ok(())
     })?;
-    for module in packed.iter().filter_map(Packed::of) {
-        tree.remove(module.path);
-    }
+    tree.remove_all(packed.iter().filter_map(Packed::of).map(|module| module.path));
     for (path, entry) in plain.iter().filter(|(_, entry)| entry.node != Node::Dir) {
         tree.insert(path.clone(), entry.clone())?;
     }
