@@ -1,11 +1,16 @@
 //! `chatimg gc`.
 
+use std::path::PathBuf;
+
 use indicatif::HumanBytes;
 
 use super::CommandError;
 use super::context::Context;
 use crate::care::{self, Freed, Rules};
 use crate::store::{Amount, Kind};
+
+/// How many paths a line names.
+const NAMED: usize = 3;
 
 /// Free what neither locks nor images need
 ///
@@ -39,19 +44,29 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     };
     let freed = care::free(&context.store, &rules)?;
     lines(&freed, args.dry_run).iter().for_each(|line| context.ui.say(line));
-    for path in &freed.store.missing {
+    if let Some(paths) = some(&freed.store.missing) {
         context.ui.note(format!(
-            "{} is not there; what only it needs is kept for 14 days, or until `chatimg gc --forget-missing`",
-            path.display()
+            "not there: {paths}; what only that needs is kept for 14 days, or until `chatimg gc --forget-missing`"
         ));
     }
-    for path in &freed.store.forgotten {
-        context.ui.note(format!("{} is not there, and counts no more", path.display()));
+    if let Some(paths) = some(&freed.store.forgotten) {
+        context.ui.note(format!("not there, and counts no more: {paths}"));
     }
     for spared in &freed.spared {
         context.ui.note(format!("{} stays: {}", spared.path.display(), spared.why));
     }
     Ok(())
+}
+
+/// The first few of many, `None` of none: tests leave dozens.
+fn some(paths: &[PathBuf]) -> Option<String> {
+    let named = paths.iter().take(NAMED).map(|path| path.display().to_string());
+    let named = named.collect::<Vec<_>>().join(", ");
+    match paths.len() {
+        0 => None,
+        count if count > NAMED => Some(format!("{named} and {} more", count - NAMED)),
+        _ => Some(named),
+    }
 }
 
 /// What to print.
