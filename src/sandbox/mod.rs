@@ -4,6 +4,16 @@
 //! No namespace is made in this process, which has threads: busybox of the closure, one static file, makes them, changes the
 //! root, and becomes the program. What a host allows differs ([`Confinement`]); what comes out must not, so whoever relies on
 //! it checks what the program took (`compose/bundle.rs`).
+//!
+//! A [`Cell`] is for programs that nobody vouches for: what it takes is there, or they are not run.
+
+mod calls;
+mod cell;
+mod enter;
+mod error;
+mod mounts;
+mod order;
+mod rights;
 
 use std::fs;
 use std::io;
@@ -12,6 +22,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use crate::tools::Tools;
+pub use cell::{Cell, Limits, made_by};
+pub use enter::become_cell;
+pub use error::SandboxError;
 
 const BUSYBOX: &str = "usr/bin/busybox";
 const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
