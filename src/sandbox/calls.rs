@@ -406,7 +406,15 @@ fn denied() -> Result<Vec<(c_int, Rules)>, BackendError> {
     }
     // As on a file system without: nobody would see them outside.
     let attributes = all_of(&[SYS_setxattr, SYS_lsetxattr, SYS_fsetxattr]);
-    Ok(vec![(EPERM, denied), (EAFNOSUPPORT, socket), (EOPNOTSUPP, attributes)])
+    // The limit of core dumps stays, and whoever sets it hears that it is done.
+    let of_cores = SeccompCondition::new(0, Len::Dword, Op::Eq, u64::from(RLIMIT_CORE))?;
+    let these = SeccompCondition::new(1, Len::Dword, Op::Eq, u64::from(RLIMIT_CORE))?;
+    let set = SeccompCondition::new(2, Len::Qword, Op::Ne, 0)?;
+    let cores = Rules::from([
+        (SYS_setrlimit, vec![SeccompRule::new(vec![of_cores])?]),
+        (SYS_prlimit64, vec![SeccompRule::new(vec![these, set])?]),
+    ]);
+    Ok(vec![(EPERM, denied), (EAFNOSUPPORT, socket), (EOPNOTSUPP, attributes), (0, cores)])
 }
 
 fn programs() -> Result<Vec<BpfProgram>, BackendError> {
@@ -455,6 +463,6 @@ mod tests {
         for call in [SYS_clone3, SYS_openat2, SYS_io_uring_setup, SYS_userfaultfd] {
             assert!(!ALLOWED.contains(&call) && !DENIED.contains(&call), "{call}");
         }
-        assert!(programs().expect("filters").len() == 4);
+        assert!(programs().expect("filters").len() == 5);
     }
 }

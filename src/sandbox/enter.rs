@@ -124,6 +124,7 @@ fn inside(socket: &UnixStream, stranger: Option<u32>) -> Result<Option<Outcome>,
     for set in [rustix::system::sethostname, rustix::system::setdomainname] {
         set(b"localhost").doing("naming the machine")?;
     }
+    rights::share_little(&proc);
     rights::limit(&order.limits)?;
     if let Some(id) = stranger {
         rights::become_stranger(id, &proc)?;

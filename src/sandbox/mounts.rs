@@ -5,6 +5,7 @@
 //! that comes from the host is at hand by then as a mount without a place (open_tree(2)); no path of the host is looked up
 //! after that, and none inside before.
 
+use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -55,7 +56,7 @@ const SETTINGS: [(&str, &str); 8] = [
     ("kernel/threads-max", "32768\n"),
     ("vm/overcommit_memory", "0\n"),
 ];
-/// Where they are written before they are mounted; gone afterwards.
+/// Where they are written, to be mounted from there; gone afterwards.
 const STAGE: &str = "/dev/.stage";
 
 const QUIET: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
@@ -142,12 +143,13 @@ fn folder(path: &str) -> Result<(), Broken> {
     }
 }
 
+fn tmpfs(path: &str, options: &CStr) -> Result<(), Broken> {
+    let flags = QUIET | MountFlags::NOEXEC;
+    mount("tmpfs", path, "tmpfs", flags, options).doing(format!("mounting {path}"))
+}
+
 fn devices_in_place(devices: Vec<Result<(OwnedFd, bool), Broken>>) -> Result<(), Broken> {
     folder("/dev")?;
-    let tmpfs = |path, options: &std::ffi::CStr| {
-        mount("tmpfs", path, "tmpfs", QUIET | MountFlags::NOEXEC, options)
-            .doing(format!("mounting {path}"))
-    };
     tmpfs("/dev", c"mode=755,size=1m,nr_inodes=256")?;
     for (name, device) in DEVICES.iter().zip(devices) {
         let path = format!("/dev/{name}");
@@ -166,7 +168,9 @@ fn hide() -> Result<(), Broken> {
     let doing = "hiding the host's part of /proc";
     let stage = Path::new(STAGE);
     let (file, dir) = (stage.join("file"), stage.join("dir"));
-    fs::create_dir_all(&dir).doing(doing)?;
+    fs::create_dir(stage).doing(doing)?;
+    tmpfs(STAGE, c"mode=755,size=1m,nr_inodes=256")?;
+    fs::create_dir(&dir).doing(doing)?;
     fs::write(&file, "").doing(doing)?;
     for (name, text) in TEXTS {
         fs::write(stage.join(name), text).doing(doing)?;
@@ -195,7 +199,8 @@ fn hide() -> Result<(), Broken> {
         mount_bind(cover, entry.path()).doing(format!("hiding /proc/{name}"))?;
         again(&format!("/proc/{name}"), MountFlags::RDONLY)?;
     }
-    fs::remove_dir_all(stage).doing(doing)
+    unmount(stage, UnmountFlags::DETACH).doing(doing)?;
+    fs::remove_dir(stage).doing(doing)
 }
 
 /// Puts something of the host in its place, made if it is not there, and nobody can write to it.

@@ -104,14 +104,19 @@ pub(super) fn become_stranger(id: u32, proc: &Proc) -> Result<(), Broken> {
     Ok(())
 }
 
-/// No namespaces in namespaces, and little shared memory. The calls for the first are refused anyway, and where there is no
-/// user namespace, or `/proc/sys` cannot be written to, this is refused: so it may fail.
+/// No namespaces in namespaces. The calls for that are refused anyway, and where there is no user namespace, or `/proc/sys`
+/// cannot be written to, so is this: hence it may fail.
 pub(super) fn nest_no_further(proc: &Proc) {
     for kind in ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"] {
         let _ = proc.write(&format!("sys/user/max_{kind}_namespaces"), "0");
     }
-    // Pages of 4 KiB.
+}
+
+/// Little memory for System V's shared memory (pages) and queues, which no limit of a process counts. Kernels before 6.0
+/// let only root do so.
+pub(super) fn share_little(proc: &Proc) {
     let _ = proc.write("sys/kernel/shmall", "65536");
+    let _ = proc.write("sys/kernel/msgmni", "256");
 }
 
 /// Gives up every right for ever.
@@ -151,12 +156,15 @@ pub(super) fn drop_all() -> Result<(), Broken> {
 pub(super) fn limit(limits: &Limits) -> Result<(), Broken> {
     let Limits { cpu, processes, memory, open, file, .. } = limits;
     for (what, most) in [
-        (Resource::Core, 0),
+        // Just one byte has the kernel not even start the host's program for core dumps (core(5)), which would run outside.
+        // A file has at least a page.
+        (Resource::Core, 1),
         (Resource::Cpu, cpu.as_secs()),
         (Resource::Nproc, *processes),
         (Resource::Data, *memory),
         (Resource::Nofile, *open),
         (Resource::Fsize, *file),
+        (Resource::Stack, 8 << 20),
         (Resource::Memlock, 1 << 20),
         (Resource::Msgqueue, 1 << 20),
     ] {
