@@ -127,6 +127,7 @@ fn a_program_finds_what_it_needs() {
             "600 2\n",
         ),
         ("$b grep -c processor /proc/cpuinfo; $b cat /proc/sys/kernel/ostype", "1\nLinux\n"),
+        ("$b cat /proc/self/oom_score_adj; $b sync && ulimit -c", "1000\n0\n"),
         ("$b ls /proc/net/unix /proc/mounts", "/proc/mounts\n/proc/net/unix\n"),
     ] {
         assert_eq!(says(&cell, script), words, "{script}");
@@ -173,6 +174,31 @@ fn links_in_the_folder_lead_nowhere() {
     assert_eq!(says(&cell, "$b cat /link/below/file"), "1");
     assert_eq!(fs::read_dir(victim.path()).unwrap().count(), 1);
     as_everybody("links_in_the_folder_lead_nowhere", &kit);
+}
+
+#[test]
+fn what_a_program_leaves_is_read_without_being_led_astray() {
+    let kit = Kit::get();
+    let victim = folder();
+    fs::write(victim.path().join("file"), "of the host").unwrap();
+    let (dir, cell) = kit.cell();
+    cell.prepare().unwrap();
+    let before = fs::metadata(dir.path().join("bin/busybox")).unwrap().ctime_nsec();
+    let out = victim.path().display();
+    let script = format!(
+        "echo words > /file; $b ln -s {out}/file /link; $b ln -s {out} /folder; $b mkfifo /fifo; $b mkdir /d; $b head -c 99 /dev/zero > /large"
+    );
+    says(&cell, &script);
+    assert_eq!(cell.read("/file", 10).unwrap(), b"words\n");
+    for odd in ["/link", "/folder/file", "/fifo", "/d", "/large", "/none", "/d/../../x"] {
+        assert!(cell.read(odd, 10).is_err(), "{odd}");
+    }
+    says(&cell, "$b mkdir -p /closed/in; $b chmod 0 /closed/in /closed /file /");
+    assert_eq!(cell.read("/file", 10).unwrap(), b"words\n");
+    assert_eq!(fs::read_dir(dir.path().join("closed/in")).unwrap().count(), 0);
+    let after = fs::metadata(dir.path().join("bin/busybox")).unwrap().ctime_nsec();
+    assert_eq!(before, after, "it was given away before");
+    as_everybody("what_a_program_leaves_is_read_without_being_led_astray", &kit);
 }
 
 #[test]

@@ -406,15 +406,15 @@ fn denied() -> Result<Vec<(c_int, Rules)>, BackendError> {
     }
     // As on a file system without: nobody would see them outside.
     let attributes = all_of(&[SYS_setxattr, SYS_lsetxattr, SYS_fsetxattr]);
-    // The limit of core dumps stays, and whoever sets it hears that it is done.
+    // Done without being done. What is in the folder need not outlive a power cut, and would keep the disk busy. The limit of core dumps
+    // stays as it is.
     let of_cores = SeccompCondition::new(0, Len::Dword, Op::Eq, u64::from(RLIMIT_CORE))?;
     let these = SeccompCondition::new(1, Len::Dword, Op::Eq, u64::from(RLIMIT_CORE))?;
     let set = SeccompCondition::new(2, Len::Qword, Op::Ne, 0)?;
-    let cores = Rules::from([
-        (SYS_setrlimit, vec![SeccompRule::new(vec![of_cores])?]),
-        (SYS_prlimit64, vec![SeccompRule::new(vec![these, set])?]),
-    ]);
-    Ok(vec![(EPERM, denied), (EAFNOSUPPORT, socket), (EOPNOTSUPP, attributes), (0, cores)])
+    let mut idle = all_of(&[SYS_sync, SYS_syncfs, SYS_fsync, SYS_fdatasync, SYS_sync_file_range]);
+    idle.insert(SYS_setrlimit, vec![SeccompRule::new(vec![of_cores])?]);
+    idle.insert(SYS_prlimit64, vec![SeccompRule::new(vec![these, set])?]);
+    Ok(vec![(EPERM, denied), (EAFNOSUPPORT, socket), (EOPNOTSUPP, attributes), (0, idle)])
 }
 
 fn programs() -> Result<Vec<BpfProgram>, BackendError> {

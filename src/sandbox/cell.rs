@@ -12,7 +12,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, lchown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::{fs, str};
 
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use serde::{Deserialize, Serialize};
 
 use super::error::SandboxError;
@@ -113,17 +114,16 @@ impl Cell {
         Self { root: root.into(), ..Self::default() }
     }
 
-    /// Runs a program, given by its path inside, in `/`, to its end. When this returns, nothing that it started is left.
+    /// Runs a program, given by its path inside, in `/`, to its end. When this returns, nothing that it started is left, and what it
+    /// left can be read and removed.
     ///
     /// # Errors
     /// This machine allows no cells, the program cannot be started, uses too much, or the user asked to stop.
     pub fn run<A: AsRef<str>>(&self, argv: &[A]) -> Result<Output, SandboxError> {
         interrupt::check()?;
         let order = self.order(argv)?;
+        self.prepare()?;
         let stranger = rights::stranger();
-        if let Some(id) = stranger {
-            hand_over(&self.root, id)?;
-        }
         let (socket, theirs) = UnixStream::pair().map_err(|e| cell("making a socket", e))?;
         let mut child = self.spawn(theirs, stranger)?;
         let (sender, events) = channel();
@@ -145,6 +145,9 @@ impl Cell {
             Ok::<_, SandboxError>((said?, words.0.unwrap_or_default(), words.1.unwrap_or_default()))
         })?;
         let os = io::Error::from_raw_os_error;
+        if stranger.is_none() {
+            open_up(&self.root)?;
+        }
         match said {
             Outcome::Ended(status) => {
                 Ok(Output { status: ExitStatus::from_raw(status), stdout, stderr })
@@ -154,6 +157,43 @@ impl Cell {
             }
             Outcome::NoCell(doing, error) => Err(SandboxError::no_cell(doing, os(error))),
         }
+    }
+
+    /// Whether this machine allows cells at all.
+    pub(super) fn works() -> bool {
+        let Ok(dir) = tempfile::tempdir() else { return false };
+        // That it is not there is found out in the cell.
+        matches!(Self::new(dir.path()).run(&["/nothing"]), Err(SandboxError::Start { .. }))
+    }
+
+    /// Gives all in the folder to the user who is to run it. [`Self::run`] does so, too; whoever wants to know later what was changed
+    /// does it before looking at what there is, as it changes what was never changed (`st_ctime`).
+    ///
+    /// # Errors
+    /// Something in there cannot be given away.
+    pub fn prepare(&self) -> Result<(), SandboxError> {
+        rights::stranger().map_or(Ok(()), |id| hand_over(&self.root, id))
+    }
+
+    /// The contents of a file in the folder, by its path inside, as a program left it: a link, something that is no file, or more bytes
+    /// than these are an error. On its own, such a path may lead to the host.
+    ///
+    /// # Errors
+    /// It is not there, or is not such a file.
+    pub fn read(&self, inside: &str, limit: u64) -> io::Result<Vec<u8>> {
+        let (flags, resolve) =
+            (OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, ResolveFlags::BENEATH);
+        let resolve = resolve | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let root = fs::File::open(&self.root)?;
+        let path = inside.trim_start_matches('/');
+        let file = fs::File::from(openat2(root, path, flags, Mode::empty(), resolve)?);
+        let meta = file.metadata()?;
+        if !meta.is_file() || meta.len() > limit {
+            return Err(io::Error::other("a program left something else there"));
+        }
+        let mut bytes = Vec::new();
+        file.take(limit).read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     fn order<A: AsRef<str>>(&self, argv: &[A]) -> Result<Order, SandboxError> {
@@ -261,6 +301,26 @@ fn hand_over(root: &Path, id: u32) -> Result<(), SandboxError> {
         let meta = fs::symlink_metadata(&path).map_err(at)?;
         if (meta.uid(), meta.gid()) != (id, id) {
             lchown(&path, Some(id), Some(id)).map_err(at)?;
+        }
+        if meta.is_dir() {
+            for entry in fs::read_dir(&path).map_err(at)? {
+                todo.push(entry.map_err(at)?.path());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives back to the owner of all in a folder the right to read, search and remove it.
+fn open_up(root: &Path) -> Result<(), SandboxError> {
+    let mut todo = vec![root.to_owned()];
+    while let Some(path) = todo.pop() {
+        let at = |source| SandboxError::Folder { path: path.clone(), source };
+        let meta = fs::symlink_metadata(&path).map_err(at)?;
+        let needed = if meta.is_dir() { 0o700 } else { 0o400 };
+        if !meta.is_symlink() && meta.mode() & needed != needed {
+            let mode = meta.mode() & 0o777 | needed;
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(at)?;
         }
         if meta.is_dir() {
             for entry in fs::read_dir(&path).map_err(at)? {

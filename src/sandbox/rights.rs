@@ -166,6 +166,8 @@ pub(super) fn limit(limits: &Limits) -> Result<(), Broken> {
         (Resource::Fsize, *file),
         (Resource::Stack, 8 << 20),
         (Resource::Memlock, 1 << 20),
+        (Resource::Nice, 0),
+        (Resource::Rtprio, 0),
         (Resource::Msgqueue, 1 << 20),
     ] {
         let most = rustix::process::getrlimit(what).maximum.map_or(most, |had| had.min(most));
