@@ -28,6 +28,7 @@ mod test;
 mod update;
 mod verify;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -35,6 +36,7 @@ use clap::Parser;
 use crate::deliver::flash::FlashError;
 use crate::deliver::update::UpdateError;
 use crate::project::Part;
+use crate::sandbox;
 use crate::ui::Ui;
 use context::Context;
 
@@ -92,6 +94,10 @@ struct Exit(u8);
 
 /// Runs the command line of this process. `parts`: what `chatimg init` hands out.
 pub fn main(parts: &[Part]) -> ExitCode {
+    if let Some(code) = sandbox::become_cell() {
+        return code;
+    }
+    sandbox::made_by(Path::new("/proc/self/exe"));
     let cli = Cli::parse();
     let ui = Ui::new();
     let context = || Context::new(cli.context, &ui);

@@ -28,7 +28,7 @@ use super::system::SystemError;
 use crate::appliance::{Bundle, Overlay, Plan};
 use crate::digest::{Digest, Hasher};
 use crate::lock::{Lock, NpmTarball, npm_locked, npm_root};
-use crate::sandbox::{self, Confinement};
+use crate::sandbox::{self, Confinement, SandboxError};
 use crate::store::{PackWriter, StepError, Store, StoreError};
 use crate::tree::{Entry, ExportError, Meta, Node, PathError, Tree, TreeError, TreePath};
 
@@ -71,6 +71,9 @@ pub enum BundleError {
         /// Why.
         source: io::Error,
     },
+    /// esbuild cannot be run.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// The packages cannot be laid out.
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -311,8 +314,7 @@ impl Work<'_> {
         // Else esbuild looks for one in the folders above.
         let manifest = src.join("package.json");
         fs::write(&manifest, "{}\n").map_err(self.io(&manifest))?;
-        let output = sandbox::run(tools, self.confinement, root, ESBUILD, &self.args());
-        let output = output.map_err(self.io(&root.join(ESBUILD)))?;
+        let output = sandbox::run(tools, self.confinement, root, ESBUILD, &self.args())?;
         if !output.status.success() {
             let words = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
             return Err(BundleError::Refused { bundle: self.bundle.name.clone(), words });
