@@ -40,8 +40,8 @@ impl Project {
         let declarations = dir.join("overlays/debian");
         let events = &|_| ();
         let (declarations, images) = (&declarations, &images);
-        let build =
-            Build { plan, lock, lock_path: &lock_path, store, declarations, images, events };
+        let (lock_path, strict) = (&lock_path, false);
+        let build = Build { plan, lock, lock_path, store, declarations, images, strict, events };
         build
             .tools(group)
             .unwrap_or_else(|e| panic!("{e}\nrun `cargo run --release -- build` first"))
