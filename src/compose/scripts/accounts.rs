@@ -125,3 +125,41 @@ fn free(name: &str, taken: &BTreeSet<u32>) -> u32 {
     let ids = (0..count).map(|step| FREE_IDS.start + (start + step) % count);
     ids.chain(60_000..).find(|id| !taken.contains(id)).expect("there is a free id")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(pairs: &[(&str, u32)]) -> Ids {
+        pairs.iter().map(|(name, id)| ((*name).to_owned(), *id)).collect()
+    }
+
+    #[test]
+    fn ids_hang_on_names_and_not_on_what_adduser_found_free() {
+        let old = table(&[("root", 0), ("sshd", 989)]);
+        let fixed = table(&[("mysql", 505)]);
+        let with = |new: &[(&str, u32)]| {
+            let all: Ids = old.clone().into_iter().chain(table(new)).collect();
+            Renumbered::new((&old, &all), (&old, &all), &fixed)
+        };
+        let one = with(&[("mysql", 100), ("redis", 101)]);
+        let other = with(&[("redis", 100), ("zabbix", 101), ("mysql", 102)]);
+        assert_eq!((one.users[&100], other.users[&102]), (505, 505), "as ids.toml has it");
+        assert_eq!(one.users[&101], other.users[&100], "redis is redis");
+        assert_eq!(one.groups, one.users, "a group of the same name has the same id");
+        assert!(FREE_IDS.contains(&one.users[&101]));
+        assert!(!one.users.contains_key(&989), "who was there keeps its id");
+        let fixed_by_script = with(&[("uucp2", 11)]);
+        assert!(fixed_by_script.users.is_empty(), "ids below 100 are Debian's to give");
+    }
+
+    #[test]
+    fn two_names_never_share_an_id() {
+        let names: Vec<_> = (0..450).map(|number| format!("u{number}")).collect();
+        let all: Ids = names.iter().cloned().zip(100..).collect();
+        let none = Ids::new();
+        let renumbered = Renumbered::new((&none, &all), (&none, &all), &none);
+        let ids: BTreeSet<_> = renumbered.users.values().collect();
+        assert_eq!(ids.len(), names.len());
+    }
+}

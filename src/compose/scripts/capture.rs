@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::work::{OWN, Run, Stamp, io_at, is_stub};
-use super::{Delta, RunError};
+use super::{Delta, RunError, capabilities};
 use crate::digest::Digest;
 use crate::tree::{Entry, FileRef, Meta, Node, TreePath};
 
@@ -38,7 +38,7 @@ impl Run<'_> {
         let owners = owners(&text)
             .ok_or_else(|| RunError::Sandbox { why: "faked wrote no list of owners".to_owned() })?;
         let found = found(&root)?;
-        let capabilities = capabilities(&self.text(&format!("{OWN}/capabilities"))?)?;
+        let capabilities = capabilities::parse(&self.text(&format!("{OWN}/capabilities"))?)?;
         let mut walk = Walk { run: self, root, owners, capabilities, links: links(&found), keep };
         let mut delta = Delta::new();
         for (path, meta) in &found {
@@ -159,7 +159,11 @@ impl Walk<'_> {
         let owner = self.owners.get(&(meta.dev(), meta.ino())).copied();
         // An inode of which faked knows another kind was a file that is gone.
         let real = meta.mode() & KIND;
-        let owner = owner.filter(|owner| owner.mode & KIND == real || real == 0o100_000);
+        let owner = owner.filter(|owner| match owner.mode & KIND {
+            // faked's devices are regular files.
+            0o010_000 | 0o020_000 | 0o060_000 => real == 0o100_000,
+            said => said == real,
+        });
         let owner = owner.unwrap_or(Owner { mode: meta.mode(), uid: 0, gid: 0, device: 0 });
         let old = self.run.tree.get(path.as_str());
         let kind = meta.file_type();
@@ -291,10 +295,4 @@ fn owners(text: &str) -> Option<Owners> {
         owners.insert((number("dev", 16)?, number("ino", 10)?), owner);
     }
     Some(owners)
-}
-
-/// What getcap(8) prints of all files, as the kernel keeps it: none yet.
-fn capabilities(text: &str) -> Result<BTreeMap<String, Vec<u8>>, RunError> {
-    _ = text;
-    Ok(BTreeMap::new())
 }

@@ -29,9 +29,14 @@ if [ $result = 0 ]; then
         esac
     done
 fi
-if [ $result = 0 ] && [ -e $here/want-capabilities ] && command -v getcap >$here/which; then
-    getcap -r /usr /opt >$here/capabilities 2>$here/which || result=$?
-fi
+# Capabilities are what only faked knows.
+for package in $(cat $here/configure); do
+    for script in "/var/lib/dpkg/info/$package.postinst" "/var/lib/dpkg/info/$package:"*.postinst; do
+        if [ $result = 0 ] && [ -e "$script" ] && grep -q setcap "$script" && command -v getcap >$here/getcap; then
+            getcap -r /usr /opt >$here/capabilities || result=$?
+        fi
+    done
+done
 
 unset LD_PRELOAD
 kill -TERM "$faked"

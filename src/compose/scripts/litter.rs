@@ -42,3 +42,24 @@ pub(super) fn is_litter(path: &str, discards: &[&str]) -> bool {
     LITTER.iter().any(|(pattern, _)| fits(pattern, path))
         || discards.iter().any(|pattern| fits(pattern, path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn litter_is_left_out_and_nothing_beside_it() {
+        for (path, litter) in [
+            (".chatimg/owners", true),
+            ("run/x/y", true),
+            ("etc/passwd-", true),
+            ("etc/passwd", false),
+            ("var/lib/ucf/hashfile.0", true),
+            ("var/lib/ucf/hashfile", false),
+            ("var/lib/x/key", true),
+            ("var/lib/x", false),
+        ] {
+            assert_eq!(is_litter(path, &["var/lib/x/*"]), litter, "{path}");
+        }
+    }
+}

@@ -12,6 +12,7 @@
 //! ```
 
 mod accounts;
+mod capabilities;
 mod capture;
 mod cell;
 mod litter;
@@ -223,3 +224,6 @@ fn apply(tree: &mut Tree, delta: Delta, epoch: i64) -> Result<(), RunError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::cell::Cell;
 use super::{Left, RunError};
@@ -86,9 +86,8 @@ impl<'a> Work<'a> {
     /// Everything from the empty folder to dpkg's last word.
     pub(super) fn run(&self) -> Result<Run<'a>, RunError> {
         let Finish { store, epoch, .. } = self.context;
-        let scratch = store.scratch()?;
-        let root = scratch.path().join("root");
-        fs::create_dir(&root).map_err(io_at(&root))?;
+        let mut run = Run::prepared(store, self.tree, epoch)?;
+        let root = run.root();
         self.tree.export(store, &root)?;
         // Everybody's, whatever mask the builder has; who else is on this host cannot get as far.
         let open = fs::Permissions::from_mode(0o755);
@@ -99,8 +98,9 @@ impl<'a> Work<'a> {
         }
         self.stubs(&root)?;
         self.tools(&root)?;
-        let before = self.owners(&root)?;
-        let run = Run { tree: self.tree, store, epoch, scratch, before, began: now() };
+        self.times(&root)?;
+        run.before = self.owners(&root)?;
+        run.began = now();
         let cell =
             Cell { root: &root, env: env(epoch), busybox: Cell::busybox(self.context.tools) };
         let argv = ["/bin/sh".to_owned(), format!("/{OWN}/driver.sh")];
@@ -152,6 +152,18 @@ impl<'a> Work<'a> {
         for deb in unpack {
             let bytes = store.read_blob(&deb.digest)?.unwrap_or_default();
             write(&debs.join(format!("{}.deb", deb.name)), &bytes, 0o644)?;
+        }
+        Ok(())
+    }
+
+    /// Folders' times, which making files in them has changed: indexes keep them (mandb's).
+    fn times(&self, root: &Path) -> Result<(), RunError> {
+        for (path, entry) in self.tree.iter().filter(|(_, entry)| entry.node == Node::Dir) {
+            let real = root.join(path.as_str());
+            let time = SystemTime::UNIX_EPOCH
+                + Duration::from_secs(u64::try_from(entry.meta.mtime).unwrap_or(0));
+            let set = File::open(&real).and_then(|folder| folder.set_modified(time));
+            set.map_err(io_at(&real))?;
         }
         Ok(())
     }
@@ -238,7 +250,16 @@ fn env(epoch: i64) -> Vec<(String, String)> {
     .to_vec()
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    /// An empty folder for a tree.
+    pub(super) fn prepared(store: &'a Store, tree: &'a Tree, epoch: i64) -> Result<Self, RunError> {
+        let scratch = store.scratch()?;
+        let run = Self { tree, store, epoch, scratch, before: HashMap::new(), began: now() };
+        let root = run.root();
+        fs::create_dir(&root).map_err(io_at(&root))?;
+        Ok(run)
+    }
+
     /// The root folder.
     pub(super) fn root(&self) -> PathBuf {
         self.scratch.path().join("root")
