@@ -35,11 +35,14 @@ impl Run<'_> {
         let root = self.root();
         let saved = root.join(OWN).join("owners.new");
         let text = fs::read_to_string(&saved).map_err(io_at(&saved))?;
-        let owners = owners(&text)
-            .ok_or_else(|| RunError::Sandbox { why: "faked wrote no list of owners".to_owned() })?;
+        let owners = owners(&text).ok_or_else(|| RunError::Left {
+            path: format!("{OWN}/owners.new"),
+            why: "it is no list of owners".to_owned(),
+        })?;
         let found = found(&root)?;
         let capabilities = capabilities::parse(&self.text(&format!("{OWN}/capabilities"))?)?;
-        let mut walk = Walk { run: self, root, owners, capabilities, links: links(&found), keep };
+        let (links, groups) = (links(&found), HashMap::new());
+        let mut walk = Walk { run: self, root, owners, capabilities, links, groups, keep };
         let mut delta = Delta::new();
         for (path, meta) in &found {
             if is_stub(path) {
@@ -150,6 +153,8 @@ struct Walk<'a> {
     owners: Owners,
     capabilities: BTreeMap<String, Vec<u8>>,
     links: HashMap<u64, String>,
+    /// Whose group all that is made in a folder gets.
+    groups: HashMap<String, u32>,
     keep: &'a mut Keep<'a>,
 }
 
@@ -164,8 +169,14 @@ impl Walk<'_> {
             0o010_000 | 0o020_000 | 0o060_000 => real == 0o100_000,
             said => said == real,
         });
-        let owner = owner.unwrap_or(Owner { mode: meta.mode(), uid: 0, gid: 0, device: 0 });
         let old = self.run.tree.get(path.as_str());
+        // faked knows nothing of it: made as a file is, so in a set-gid folder with that one's group.
+        let inherited = path.parent().filter(|_| old.is_none()).and_then(|it| self.groups.get(it));
+        let gid = inherited.copied().unwrap_or(0);
+        let owner = owner.unwrap_or(Owner { mode: meta.mode(), uid: 0, gid, device: 0 });
+        if meta.is_dir() && owner.mode & 0o2000 != 0 {
+            self.groups.insert(path.to_string(), owner.gid);
+        }
         let kind = meta.file_type();
         let unchanged = self.run.before.get(Path::new(path.as_str())) == Some(&Stamp::of(meta));
         let node = if kind.is_dir() {

@@ -14,7 +14,6 @@
 mod accounts;
 mod capabilities;
 mod capture;
-mod cell;
 mod litter;
 mod status;
 mod work;
@@ -29,6 +28,7 @@ use super::packages::{ComposeError, Event};
 use crate::digest::{Digest, Hasher};
 use crate::lock::Deb;
 use crate::parallel::try_map;
+use crate::sandbox::SandboxError;
 use crate::store::{PackWriter, StepError, StoreError};
 use crate::tree::{
     Entry, ExportError, FileRef, Location, Meta, Node, PathError, Tree, TreeError, TreePath,
@@ -47,11 +47,8 @@ pub enum RunError {
         words: String,
     },
     /// The sandbox cannot be had.
-    #[error("running scripts of packages in a sandbox: {why}")]
-    Sandbox {
-        /// Why not, and what to do.
-        why: String,
-    },
+    #[error("running scripts of packages: {0}")]
+    Sandbox(#[from] SandboxError),
     /// The two runs differ.
     #[error(
         "the scripts of {} were run twice, and did not make the same:{}\n\

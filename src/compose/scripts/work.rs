@@ -8,9 +8,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::cell::Cell;
 use super::{Left, RunError};
 use crate::compose::finish::Finish;
+use crate::sandbox::{Cell, Limits};
 use crate::store::{Scratch, Store};
 use crate::tree::{Node, Tree};
 
@@ -18,6 +18,8 @@ use crate::tree::{Node, Tree};
 pub(super) const OWN: &str = ".chatimg";
 const DRIVER: &str = include_str!("driver.sh");
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+/// What all scripts may take, on a slow machine, too.
+const TIME: Duration = Duration::from_secs(3600);
 /// Lines of dpkg's words that an error shows.
 const SHOWN: usize = 30;
 
@@ -99,12 +101,13 @@ impl<'a> Work<'a> {
         self.stubs(&root)?;
         self.tools(&root)?;
         self.times(&root)?;
+        let limits = Limits { time: TIME, cpu: TIME, ..Limits::default() };
+        let cell = Cell { env: env(epoch), limits, ..Cell::new(&root) };
+        // That gives all files to the cell's user, which changes them: so before they are looked at.
+        cell.run(&["/bin/true"])?;
         run.before = self.owners(&root)?;
         run.began = now();
-        let cell =
-            Cell { root: &root, env: env(epoch), busybox: Cell::busybox(self.context.tools) };
-        let argv = ["/bin/sh".to_owned(), format!("/{OWN}/driver.sh")];
-        let output = cell.run(&argv).map_err(io_at(&root))?;
+        let output = cell.run(&["/bin/sh", &format!("/{OWN}/driver.sh")])?;
         if output.status.success() {
             return Ok(run);
         }
