@@ -33,8 +33,7 @@ impl Run<'_> {
     /// What is otherwise than in the tree. Contents of changed files go to `keep`.
     pub(super) fn delta(&self, keep: &mut Keep<'_>) -> Result<Delta, RunError> {
         let root = self.root();
-        let saved = root.join(OWN).join("owners.new");
-        let text = fs::read_to_string(&saved).map_err(io_at(&saved))?;
+        let text = self.text(&format!("{OWN}/owners.new"))?;
         let owners = owners(&text).ok_or_else(|| RunError::Left {
             path: format!("{OWN}/owners.new"),
             why: "it is no list of owners".to_owned(),

@@ -221,3 +221,14 @@ fn runs_that_differ_are_told_apart_by_path() {
     ];
     assert_eq!(differing(&a, &b), wanted);
 }
+
+#[test]
+fn no_link_that_a_script_leaves_leads_to_this_machine() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let (store, tree) = made(dir.path());
+    let run = run(&store, &tree);
+    symlink("/etc", run.root().join("etc")).expect("linked");
+    let error = run.text("etc/passwd").expect_err("that is the host's").to_string();
+    assert!(error.starts_with("scripts of packages left /etc/passwd: "), "{error}");
+    assert_eq!(run.text("etc2/passwd").expect("there is none"), "");
+}

@@ -12,7 +12,7 @@ use super::{Left, RunError};
 use crate::compose::finish::Finish;
 use crate::sandbox::{Cell, Limits};
 use crate::store::{Scratch, Store};
-use crate::tree::{Node, Tree};
+use crate::tree::{Entry, Node, Tree};
 
 /// What chatimg puts into the root folder.
 pub(super) const OWN: &str = ".chatimg";
@@ -20,6 +20,8 @@ const DRIVER: &str = include_str!("driver.sh");
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 /// What all scripts may take, on a slow machine, too.
 const TIME: Duration = Duration::from_secs(3600);
+/// Bytes of lists that are read.
+const MAX_TEXT: u64 = 256 << 20;
 /// Lines of dpkg's words that an error shows.
 const SHOWN: usize = 30;
 
@@ -94,17 +96,21 @@ impl<'a> Work<'a> {
         // Everybody's, whatever mask the builder has; who else is on this host cannot get as far.
         let open = fs::Permissions::from_mode(0o755);
         fs::set_permissions(&root, open).map_err(io_at(&root))?;
-        for folder in ["dev", "proc", "sys", "run", "tmp", "var/tmp", OWN] {
-            let folder = root.join(folder);
-            fs::create_dir_all(&folder).map_err(io_at(&folder))?;
+        for folder in ["dev", "proc", "sys", "run", "tmp", "var/tmp"] {
+            self.folder(&root, folder)?;
         }
+        let own = root.join(OWN);
+        if self.tree.get(OWN).is_some() {
+            let why = "a package brings it, but it is chatimg's own".to_owned();
+            return Err(RunError::Left { path: OWN.to_owned(), why });
+        }
+        fs::create_dir(&own).map_err(io_at(&own))?;
         self.stubs(&root)?;
         self.tools(&root)?;
         self.times(&root)?;
         let limits = Limits { time: TIME, cpu: TIME, ..Limits::default() };
         let cell = Cell { env: env(epoch), limits, ..Cell::new(&root) };
-        // That gives all files to the cell's user, which changes them: so before they are looked at.
-        cell.run(&["/bin/true"])?;
+        cell.prepare()?;
         run.before = self.owners(&root)?;
         run.began = now();
         let output = cell.run(&["/bin/sh", &format!("/{OWN}/driver.sh")])?;
@@ -118,11 +124,26 @@ impl<'a> Work<'a> {
         Err(RunError::Failed { words: shown })
     }
 
+    /// Whether a path is a folder of the tree, and no link on the way leads anywhere else: to the host, for instance.
+    fn is_folder(&self, path: &str) -> bool {
+        matches!(self.tree.get(path), Some(Entry { node: Node::Dir, .. }))
+    }
+
+    /// Makes a folder unless there is something else.
+    fn folder(&self, root: &Path, path: &str) -> Result<(), RunError> {
+        let in_folder = path.rsplit_once('/').is_none_or(|(parent, _)| self.is_folder(parent));
+        if self.tree.get(path).is_some() || !in_folder {
+            return Ok(());
+        }
+        let folder = root.join(path);
+        fs::create_dir(&folder).map_err(io_at(&folder))
+    }
+
     fn stubs(&self, root: &Path) -> Result<(), RunError> {
         for stub in &STUBS {
-            let path = root.join(stub.path);
-            if path.parent().is_some_and(Path::is_dir) {
-                write(&path, stub.text.as_bytes(), 0o755)?;
+            let folder = stub.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            if self.is_folder(folder) {
+                write(&root.join(stub.path), stub.text.as_bytes(), 0o755)?;
             }
         }
         Ok(())
@@ -268,15 +289,12 @@ impl<'a> Run<'a> {
         self.scratch.path().join("root")
     }
 
-    /// The text of a regular file in it; empty if there is none.
+    /// The text of a file in it, as the scripts left it; empty if there is none.
     pub(super) fn text(&self, path: &str) -> Result<String, RunError> {
-        let path = self.root().join(path);
-        match fs::symlink_metadata(&path) {
-            Ok(meta) if meta.is_file() => {
-                let bytes = fs::read(&path).map_err(io_at(&path))?;
-                Ok(String::from_utf8_lossy(&bytes).into_owned())
-            }
-            _ => Ok(String::new()),
+        match Cell::new(self.root()).read(path, MAX_TEXT) {
+            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            Err(error) => Err(RunError::Left { path: path.to_owned(), why: error.to_string() }),
         }
     }
 }
