@@ -15,6 +15,8 @@ use crate::store::{StepError, Store, StoreError};
 use crate::tools::{ToolError, Tools};
 use crate::tree::{Entry, Meta, Node, PathError, Tree, TreeError};
 
+const COMPOSING: &str = "composing the root file system";
+
 /// There is no image.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -77,6 +79,8 @@ pub enum Event {
         /// Packages in all.
         total: usize,
     },
+    /// Scripts of these packages are run.
+    Scripts(Vec<String>),
     /// So much of the root slot is written.
     Root {
         /// Bytes done.
@@ -101,6 +105,8 @@ pub struct Build<'a> {
     pub declarations: &'a Path,
     /// `images/`.
     pub images: &'a Path,
+    /// Whether scripts of packages that are neither understood nor declared are refused.
+    pub strict: bool,
     /// Told what happens.
     pub events: &'a (dyn Fn(Event) + Sync),
 }
@@ -125,6 +131,11 @@ impl Build<'_> {
         self.answered()?;
         compose::formats(self.plan, self.lock).map_err(ApplianceError::from)?;
         let declarations = Declarations::load(self.declarations)?;
+        if self.strict {
+            net()?;
+            let understood = compose::understood(self.store, self.lock, &declarations);
+            understood.map_err(ApplianceError::from)?;
+        }
         let key = self.key(&declarations)?;
         if let Some(id) = self.store.stored_document(&key)?
             && let Some(found) = image::find(self.images, id.trim())?
@@ -177,8 +188,11 @@ impl Build<'_> {
     }
 
     fn package(&self, event: compose::Event) {
-        let compose::Event::Imported { done, total, .. } = event;
-        (self.events)(Event::Packages { done, total });
+        (self.events)(match event {
+            compose::Event::Imported { done, total, .. } => Event::Packages { done, total },
+            compose::Event::Running { packages } => Event::Scripts(packages),
+            compose::Event::Ran => Event::Step(COMPOSING),
+        });
     }
 
     /// The lock must be of exactly this request.
@@ -241,7 +255,7 @@ impl Build<'_> {
         let formats = compose::formats(plan, lock).map_err(ApplianceError::from)?;
         let (tools, tools_tree) = self.tools(Group::Build)?;
         interrupt::check()?;
-        (self.events)(Event::Step("composing the root file system"));
+        (self.events)(Event::Step(COMPOSING));
         let events = &|event| self.package(event);
         let inputs = compose::Inputs { store, plan, lock, tools: &tools, declarations, events };
         let mut root = compose::compose(&inputs)?;

@@ -4,35 +4,13 @@
 //! The .debs come from the store that `chatimg build` has filled; `tests/parity/make-reference` runs dpkg.
 
 mod project;
+mod reference;
 
-use std::fs::File;
-use std::path::Path;
-use std::process::Command;
-
-use chatimg::compose::{Declarations, Inputs, installed, parity};
-use chatimg::debian::unpack::{Source, UnpackError, unpack};
+use chatimg::compose::{Declarations, Inputs, installed, parity, understood};
 use chatimg::lock::Group;
-use chatimg::store::{StepError, Store};
-use chatimg::tree::Tree;
+use chatimg::store::Store;
 use project::Project;
-
-/// What dpkg makes of the .debs in `dir`.
-fn reference(store: &Store, dir: &Path, packages: &[&str]) -> Tree {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity/make-reference");
-    let tar = dir.join("reference.tar");
-    let run = Command::new(script).arg(dir).arg(&tar).args(packages).output().expect("it runs");
-    let words = String::from_utf8_lossy(&run.stderr);
-    assert!(run.status.success(), "make-reference: {words}");
-    let file = File::open(&tar).expect("the reference");
-    let key = chatimg::digest::Digest::of(tar.to_string_lossy().as_bytes());
-    let tree = store.tree(key, |pack| {
-        let mut tree = Tree::new();
-        let mut reader = std::io::BufReader::with_capacity(1 << 20, file);
-        unpack(&mut reader, "", Source::System, &mut tree, pack)?;
-        Ok::<_, UnpackError>(tree)
-    });
-    tree.unwrap_or_else(|error: StepError<UnpackError>| panic!("the reference: {error}"))
-}
+use reference::reference;
 
 #[test]
 fn every_difference_to_dpkg_has_a_reason() {
@@ -41,6 +19,7 @@ fn every_difference_to_dpkg_has_a_reason() {
     let declarations = Declarations::load(&project.dir.join("overlays/debian"))
         .unwrap_or_else(|error| panic!("{error}"));
     let (tools, _) = project.tools(Group::Build);
+    understood(store, lock, &declarations).expect("none of its scripts has to be run");
     let events = &|_| ();
     let inputs = Inputs { store, plan, lock, tools: &tools, declarations: &declarations, events };
     let ours = installed(&inputs).unwrap_or_else(|error| panic!("{error}"));

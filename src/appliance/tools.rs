@@ -1,13 +1,15 @@
 //! Debian packages that no appliance asks for, but that make and test it.
 
 /// Programs that shape the image's bytes.
-pub(super) const BUILD: [&str; 12] = [
+pub(super) const BUILD: [&str; 14] = [
     "busybox-static",
     "esbuild",
+    "fakeroot",
     "grub-common",
     "grub-efi-amd64-bin",
     "grub-pc-bin",
     "kmod",
+    "libfaketime",
     "openssl",
     "perl-base",
     "python3",

@@ -3,6 +3,7 @@
 use super::CommandError;
 use super::context::Context;
 use crate::lock::Group;
+use crate::pipeline::Build;
 
 /// Build the image that the lock describes, into images/
 ///
@@ -13,13 +14,19 @@ use crate::lock::Group;
 #[command(after_help = "\
 Example:
   chatimg build")]
-pub struct Args {}
+pub struct Args {
+    /// Refuse packages with scripts that chatimg neither understands nor finds declared in overlays/debian/, instead of
+    /// running them in a sandbox
+    #[arg(long)]
+    strict: bool,
+}
 
-pub fn run(_args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
+pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let plan = context.plan()?;
     let lock = context.lock()?;
     let image = context.build(&plan, &lock, |build| {
-        build.run(&|| context.fetch(build, &[Group::Image, Group::Build]))
+        let build = Build { strict: args.strict, ..*build };
+        build.run(&|| context.fetch(&build, &[Group::Image, Group::Build]))
     })?;
     // What finds all made relies on less than what made it.
     context.keep_uses("build", !image.found);

@@ -184,6 +184,10 @@ impl<'a> Context<'a> {
                     "the image was changed since its build; what it was is in {} now, which you may delete",
                     path.display()
                 )),
+                Event::Scripts(packages) => {
+                    let (count, names) = (packages.len(), packages.join(", "));
+                    phases.begin(&format!("running scripts of {count} packages: {names}"));
+                }
                 Event::Packages { done, total } => phases.progress(done as u64, total as u64),
                 Event::Root { done, total } => phases.progress(done, total),
             }
@@ -197,6 +201,7 @@ impl<'a> Context<'a> {
             store: &self.store,
             declarations: &declarations,
             images: &images,
+            strict: false,
             events: &events,
         })
     }

@@ -8,7 +8,7 @@ use super::packages::{self, ComposeError, Event};
 use super::secrets::{self, SecretError};
 use super::system::{self, SystemError};
 use super::wheels::{self, WheelError};
-use super::{Declarations, bundle, inputs as extra, overlay, remove, strip};
+use super::{Declarations, bundle, inputs as extra, overlay, remove, scripts, strip};
 use crate::appliance::{Bundle, Overlay, Plan};
 use crate::digest::{Digest, Hasher};
 use crate::interrupt;
@@ -74,10 +74,9 @@ pub struct Inputs<'a> {
 /// # Errors
 /// See [`ApplianceError`].
 pub fn compose(inputs: &Inputs<'_>) -> Result<Tree, ApplianceError> {
-    let Inputs { store, plan, lock, tools, declarations, events } = *inputs;
+    let Inputs { store, plan, lock, tools, .. } = *inputs;
     let context = Finish { store, tools, epoch: lock.epoch };
-    let debs = lock.debs_of(Group::Image);
-    let packages = packages::install(store, &debs, declarations, lock.epoch, events)?;
+    let packages = configured(inputs)?;
     let mut claims = Claims::new(&packages);
     let mut tree = system(inputs, &packages, &mut claims)?;
     for overlay in &plan.overlays {
@@ -113,11 +112,31 @@ pub fn compose(inputs: &Inputs<'_>) -> Result<Tree, ApplianceError> {
 /// # Errors
 /// See [`ApplianceError`].
 pub fn installed(inputs: &Inputs<'_>) -> Result<Tree, ApplianceError> {
-    let Inputs { store, lock, tools, declarations, events, .. } = *inputs;
-    let debs = lock.debs_of(Group::Image);
-    let mut tree = packages::install(store, &debs, declarations, lock.epoch, events)?;
+    let Inputs { store, lock, tools, .. } = *inputs;
+    let mut tree = configured(inputs)?;
     finish::finish(Finish { store, tools, epoch: lock.epoch }, &mut tree)?;
     Ok(tree)
+}
+
+/// All packages installed, with what their scripts do.
+fn configured(inputs: &Inputs<'_>) -> Result<Tree, ComposeError> {
+    let Inputs { store, lock, tools, declarations, events, .. } = *inputs;
+    let context = Finish { store, tools, epoch: lock.epoch };
+    let debs = lock.debs_of(Group::Image);
+    let tree = packages::install(store, &debs, declarations, lock.epoch, events)?;
+    scripts::run(context, tree, &debs, declarations, events)
+}
+
+/// Refuses an appliance whose packages have scripts that would have to be run.
+///
+/// # Errors
+/// [`ComposeError::Scripts`], with all of them.
+pub fn understood(
+    store: &Store,
+    lock: &Lock,
+    declarations: &Declarations,
+) -> Result<(), ComposeError> {
+    packages::refuse_unknown(store, &lock.debs_of(Group::Image), declarations)
 }
 
 /// The files of one bundle, whatever else there is, with esbuild shut in so. `compose` takes the best that the host allows,

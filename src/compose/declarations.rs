@@ -10,6 +10,10 @@
 //! sha256 = ["..."]                    # of the hand-written part, see `Parts::digest`
 //! reason = "why these actions and no others"
 //! actions = [{ link = { path = "/vmlinuz", to = "boot/vmlinuz-{*}-amd64" } }]
+//!
+//! [[discard]]                         # what scripts that are run leave, and the image must not have
+//! paths = ["/var/lib/mysql/*"]        # '*' stands for anything
+//! reason = "why not"
 //! ```
 
 use std::collections::BTreeMap;
@@ -54,13 +58,24 @@ pub enum DeclarationError {
 struct Declared {
     pattern: String,
     scripts: Vec<ScriptWire>,
+    discards: Vec<DiscardWire>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileWire {
     package: Option<String>,
+    #[serde(default)]
     script: Vec<ScriptWire>,
+    #[serde(default)]
+    discard: Vec<DiscardWire>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DiscardWire {
+    paths: Vec<String>,
+    reason: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -128,7 +143,7 @@ impl Declarations {
         }
         let wire: FileWire = toml::from_str(text).map_err(|error| error.to_string())?;
         let pattern = wire.package.unwrap_or_else(|| name.to_owned());
-        let declared = Declared { pattern, scripts: wire.script };
+        let declared = Declared { pattern, scripts: wire.script, discards: wire.discard };
         // A mistake in an action is found now, not when the package is next used.
         for script in &declared.scripts {
             script.actions("1")?;
@@ -136,8 +151,33 @@ impl Declarations {
                 return Err("a script's reason is empty".to_owned());
             }
         }
+        for discard in &declared.discards {
+            if discard.reason.trim().is_empty() {
+                return Err("the reason of a [[discard]] is empty".to_owned());
+            }
+            if let Some(path) = discard.paths.iter().find(|path| !path.starts_with('/')) {
+                return Err(format!("the path \"{path}\" of a [[discard]] does not begin with /"));
+            }
+        }
         self.packages.push(declared);
         Ok(())
+    }
+
+    /// Patterns of what scripts of these packages make, and the image is not to have; without leading slash.
+    pub(super) fn discards<'a>(
+        &self,
+        packages: impl Iterator<Item = &'a str> + Clone,
+    ) -> Vec<&str> {
+        let theirs = |declared: &&Declared| {
+            let fits =
+                |name| declared.pattern == name || varying(&declared.pattern, name).is_some();
+            packages.clone().any(fits)
+        };
+        let discards = self.packages.iter().filter(theirs).flat_map(|declared| &declared.discards);
+        discards
+            .flat_map(|discard| &discard.paths)
+            .map(|path| path.trim_start_matches('/'))
+            .collect()
     }
 
     /// Changes when any declaration does.
@@ -166,7 +206,7 @@ impl Declarations {
         let Some((declared, varying)) = declared else { return Ok((None, None)) };
         let wanted = match stage {
             Stage::Preinst => StageWire::Preinst,
-            Stage::Postinst => StageWire::Postinst,
+            Stage::Postinst | Stage::Triggered => StageWire::Postinst,
         };
         let script = declared.scripts.iter().find(|script| script.name == wanted);
         let declaration = script.map(|script| {

@@ -19,6 +19,7 @@ use super::import::Package;
 use super::merge::Diversion;
 use super::packages::ComposeError;
 use super::root::Root;
+use super::triggers;
 use crate::debian::scripts::{Action, Place};
 use crate::tree::Node;
 
@@ -52,6 +53,7 @@ const ORDER: &[&str] = &[
     "Enhances",
     "Conffiles",
     "Description",
+    "Triggers-Pending",
 ];
 
 /// Fields that list packages: written with one space between their parts.
@@ -67,20 +69,34 @@ const RELATIONS: &[&str] = &[
     "Enhances",
 ];
 
+/// How far a package is installed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// All is done.
+    Installed,
+    /// But for these triggers.
+    Triggered(Vec<String>),
+    /// Its postinst is yet to run.
+    Unpacked,
+    /// So is its preinst: nothing of it is there.
+    Absent,
+}
+
 /// Writes the whole database.
 pub(super) fn write<'a>(
     root: &mut Root<'_>,
-    packages: &[Package],
+    packages: &[(&Package, &State)],
     diversions: &[Diversion],
     actions: impl Iterator<Item = &'a Action>,
 ) -> Result<(), ComposeError> {
-    let mut packages: Vec<_> = packages.iter().collect();
-    packages.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut packages = packages.to_vec();
+    packages.sort_by(|a, b| a.0.name.cmp(&b.0.name));
     let mut status = String::new();
-    for package in &packages {
+    for (package, state) in &packages {
         info(root, package)?;
-        paragraph(root, package, &mut status)?;
+        paragraph(root, package, state, &mut status)?;
     }
+    let packages: Vec<_> = packages.into_iter().map(|(package, _)| package).collect();
     root.write(&format!("{DIR}/status"), status.as_bytes(), 0o644)?;
     root.write(&format!("{DIR}/info/format"), b"1\n", 0o644)?;
     let arch = packages.iter().map(|package| &package.arch).find(|arch| *arch != "all");
@@ -93,7 +109,7 @@ pub(super) fn write<'a>(
         .map(|Diversion { path, to, package }| format!("{path}\n{to}\n{package}\n"));
     root.write(&format!("{DIR}/diversions"), lines.collect::<String>().as_bytes(), 0o644)?;
     root.write(&format!("{DIR}/statoverride"), overrides(actions).as_bytes(), 0o644)?;
-    triggers(root, &packages)
+    write_triggers(root, &packages)
 }
 
 /// The control members of one package and the list of its files.
@@ -113,7 +129,12 @@ fn info(root: &mut Root<'_>, package: &Package) -> Result<(), ComposeError> {
     root.write(&format!("{DIR}/info/{name}.list"), list.as_bytes(), 0o644)
 }
 
-fn paragraph(root: &Root<'_>, package: &Package, out: &mut String) -> Result<(), ComposeError> {
+fn paragraph(
+    root: &Root<'_>,
+    package: &Package,
+    state: &State,
+    out: &mut String,
+) -> Result<(), ComposeError> {
     let conffiles = conffiles(root, package)?;
     let mut line = |name: &str, value: &str| {
         let space = if value.is_empty() || value.starts_with('\n') { "" } else { " " };
@@ -122,7 +143,19 @@ fn paragraph(root: &Root<'_>, package: &Package, out: &mut String) -> Result<(),
     };
     for &field in ORDER {
         match (field, package.control.get(field)) {
-            ("Status", _) => line(field, "install ok installed"),
+            ("Status", _) => line(
+                field,
+                match state {
+                    State::Installed => "install ok installed",
+                    State::Triggered(_) => "install ok triggers-pending",
+                    State::Unpacked | State::Absent => "install ok unpacked",
+                },
+            ),
+            ("Triggers-Pending", _) => {
+                if let State::Triggered(names) = state {
+                    line(field, &names.join(" "));
+                }
+            }
             ("Conffiles", _) if !conffiles.is_empty() => line(field, &conffiles),
             (_, Some(value)) if RELATIONS.contains(&field) => line(field, &relations(value)),
             // dpkg keeps even the space at the end of this one.
@@ -194,16 +227,12 @@ fn overrides<'a>(actions: impl Iterator<Item = &'a Action>) -> String {
     lines.collect()
 }
 
-fn triggers(root: &mut Root<'_>, packages: &[&Package]) -> Result<(), ComposeError> {
+fn write_triggers(root: &mut Root<'_>, packages: &[&Package]) -> Result<(), ComposeError> {
     let mut files = String::new();
     let mut named: BTreeMap<String, String> = BTreeMap::new();
     for package in packages {
-        let text = package.control_text(root.store, "triggers")?.unwrap_or_default();
-        for line in text.lines() {
-            let line = line.split('#').next().unwrap_or_default();
-            let mut words = line.split_whitespace();
-            let (Some(verb), Some(trigger)) = (words.next(), words.next()) else { continue };
-            let suffix = match verb {
+        for (verb, trigger) in triggers::of(root.store, package)? {
+            let suffix = match verb.as_str() {
                 "interest" | "interest-await" => "",
                 "interest-noawait" => "/noawait",
                 _ => continue,
@@ -212,7 +241,7 @@ fn triggers(root: &mut Root<'_>, packages: &[&Package]) -> Result<(), ComposeErr
             if trigger.starts_with('/') {
                 _ = writeln!(files, "{trigger} {who}");
             } else {
-                _ = writeln!(named.entry(trigger.to_owned()).or_default(), "{who}");
+                _ = writeln!(named.entry(trigger).or_default(), "{who}");
             }
         }
     }

@@ -22,7 +22,7 @@ pub(super) struct Diversion {
 
 /// The merged tree; no time in it is after `epoch`.
 pub(super) fn merge(
-    packages: &[Package],
+    packages: &[&Package],
     diversions: &[Diversion],
     epoch: i64,
 ) -> Result<Tree, ComposeError> {
@@ -49,7 +49,7 @@ struct Merger<'a> {
     tree: Tree,
     /// Which package brought what is no directory.
     owners: HashMap<TreePath, usize>,
-    packages: &'a [Package],
+    packages: &'a [&'a Package],
     epoch: i64,
 }
 
@@ -101,7 +101,7 @@ impl Merger<'_> {
 
     /// Whether package `new` takes the file at `path` from the package that has it.
     fn takes_over(&self, new: usize, path: &TreePath) -> Result<bool, ComposeError> {
-        let new = &self.packages[new];
+        let new = self.packages[new];
         let Some(&old) = self.owners.get(path) else {
             return Err(ComposeError::Conflict {
                 path: format!("/{path}"),
@@ -109,7 +109,7 @@ impl Merger<'_> {
                 second: new.name.clone(),
             });
         };
-        let old = &self.packages[old];
+        let old = self.packages[old];
         if replaces(new, old) {
             return Ok(true);
         }

@@ -20,22 +20,27 @@ pub mod parity;
 mod pattern;
 mod remove;
 mod root;
+mod scripts;
 mod secrets;
 mod strip;
 mod system;
 mod tmpfiles;
+mod triggers;
 mod units;
 mod users;
 mod variant;
 mod wheels;
 
-pub use appliance::{ApplianceError, Inputs, bundled, compose, identity, installed, tools_tree};
+pub use appliance::{
+    ApplianceError, Inputs, bundled, compose, identity, installed, tools_tree, understood,
+};
 pub use bundle::BundleError;
 pub use claims::Clash;
 pub use declarations::{DeclarationError, Declarations};
 pub use finish::FinishError;
 pub use formats::{FormatError, Formats, formats, numbers};
 pub use packages::{ComposeError, Event};
+pub use scripts::RunError;
 pub use secrets::SecretError;
 pub use system::SystemError;
 pub use variant::with_files;

@@ -6,10 +6,11 @@
 //! what one refers to is there: diversions, unpacking, users, everything else, units and alternatives.
 
 use super::declarations::Declarations;
+use super::dpkg_db::State;
 use super::import::{self, Package};
 use super::root::Root;
 use super::users::Accounts;
-use super::{actions, alternatives, dpkg_db, merge, units};
+use super::{actions, alternatives, dpkg_db, merge, triggers, units};
 use crate::debian::deb::DebError;
 use crate::debian::scripts::{Action, Stage, Unknown, evaluate, split};
 use crate::digest::{Digest, Hasher};
@@ -29,6 +30,13 @@ pub enum Event {
         /// How many there are.
         total: usize,
     },
+    /// Scripts of packages are run, as nobody knows what they do.
+    Running {
+        /// Whose.
+        packages: Vec<String>,
+    },
+    /// That is done.
+    Ran,
 }
 
 /// Why packages cannot be made a tree.
@@ -73,9 +81,15 @@ pub enum ComposeError {
         /// The package that brings it again.
         second: String,
     },
-    /// A maintainer script that the model does not understand.
-    #[error("{0}")]
-    Script(Box<ScriptProblem>),
+    /// Maintainer scripts that the model does not understand, where none may be run.
+    #[error("{}", refusal(.0))]
+    Scripts(Vec<ScriptProblem>),
+    /// They cannot be run, or what they make cannot be taken.
+    #[error(transparent)]
+    Run(#[from] super::scripts::RunError),
+    /// A system that they can be run in cannot be made.
+    #[error("making a system to run scripts in: {0}")]
+    Finish(#[source] Box<super::finish::FinishError>),
     /// An effect of a script that cannot be had.
     #[error("{what}: {why}")]
     Action {
@@ -122,6 +136,11 @@ pub struct ScriptProblem {
     pub changed: bool,
 }
 
+fn refusal(problems: &[ScriptProblem]) -> String {
+    let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    format!("{}\nOr build without --strict: they are run in a sandbox then.", problems.join("\n"))
+}
+
 fn listing(lines: &[Unknown]) -> String {
     let lines = lines.iter().map(|line| format!("  line {}: {}", line.line, line.text));
     lines.collect::<Vec<_>>().join("\n")
@@ -134,6 +153,9 @@ impl ComposeError {
 }
 
 /// Installs packages into an empty tree. The result is kept in the store; each package's own tree is too.
+///
+/// Where scripts are not understood, dpkg's `status` says what is left to do: such a package is not configured, has a trigger
+/// pending, or (its preinst must come before its files) is not there at all. [`super::scripts`] does that.
 ///
 /// # Errors
 /// See [`ComposeError`].
@@ -167,7 +189,7 @@ pub fn unpack(
     let result = store.tree(key.finish(), |_| {
         let mut packages = import::all(store, debs, events)?;
         sort(&mut packages);
-        merge::merge(&packages, &[], epoch)
+        merge::merge(&packages.iter().collect::<Vec<_>>(), &[], epoch)
     });
     result.map_err(StepError::into_inner)
 }
@@ -199,6 +221,25 @@ fn add_debs(key: &mut Hasher, debs: &[Deb]) {
 struct Scripted<'a> {
     package: &'a Package,
     actions: Vec<Action>,
+    state: State,
+}
+
+/// All that is not understood of the packages' scripts is an error.
+pub(super) fn refuse_unknown(
+    store: &Store,
+    debs: &[Deb],
+    declarations: &Declarations,
+) -> Result<(), ComposeError> {
+    let mut packages = import::all(store, debs, &|_| ())?;
+    sort(&mut packages);
+    let mut problems = Vec::new();
+    for package in &packages {
+        for stage in stages(store, package, &packages)? {
+            let read = read_script(store, package, stage, declarations)?;
+            problems.extend(read.err());
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(ComposeError::Scripts(problems)) }
 }
 
 fn compose(
@@ -209,23 +250,59 @@ fn compose(
     pack: &mut PackWriter,
 ) -> Result<Tree, ComposeError> {
     sort(&mut packages);
-    let scripted = packages.iter().map(|package| read_scripts(store, package, declarations));
-    let scripted = scripted.collect::<Result<Vec<_>, _>>()?;
-    let diversions = diversions(&scripted);
+    let scripted = packages.iter();
+    let scripted = scripted.map(|package| read_scripts(store, package, &packages, declarations));
+    let mut scripted = scripted.collect::<Result<Vec<_>, _>>()?;
+    loop {
+        scripted.retain(|scripted| scripted.state != State::Absent);
+        let Failure { package, error } = match attempt(store, &scripted, declarations, epoch, pack)?
+        {
+            Ok(tree) => return Ok(tree),
+            Err(failure) => failure,
+        };
+        // A script may need what another one makes that is not understood (cron: the group of cron-daemon-common).
+        let failed = scripted.iter_mut().find(|scripted| scripted.package.name == package);
+        match failed {
+            Some(Scripted { actions, state, .. }) if *state == State::Installed => {
+                (*actions, *state) = (Vec::new(), State::Unpacked);
+            }
+            _ => return Err(error),
+        }
+    }
+}
+
+/// A package whose scripts cannot be followed.
+struct Failure {
+    package: String,
+    error: ComposeError,
+}
+
+fn attempt(
+    store: &Store,
+    scripted: &[Scripted<'_>],
+    declarations: &Declarations,
+    epoch: i64,
+    pack: &mut PackWriter,
+) -> Result<Result<Tree, Failure>, ComposeError> {
+    let packages: Vec<_> = scripted.iter().map(|scripted| scripted.package).collect();
+    let diversions = diversions(scripted);
     let tree = merge::merge(&packages, &diversions, epoch)?;
     let accounts = Accounts::from_masters(&tree, store, declarations.ids())?;
     let mut root = Root { tree, store, pack, epoch, accounts };
 
-    apply(&mut root, &scripted, actions::account)?;
-    apply(&mut root, &scripted, actions::file)?;
-    apply(&mut root, &scripted, units::apply)?;
-    alternatives::install(&mut root, all(&scripted))?;
-    actions::shells(&mut root, all(&scripted))?;
-    actions::ucf_database(&mut root, &scripted_pairs(&scripted))?;
+    for round in [actions::account, actions::file, units::apply] {
+        if let Err(failure) = apply(&mut root, scripted, round)? {
+            return Ok(Err(failure));
+        }
+    }
+    alternatives::install(&mut root, all(scripted))?;
+    actions::shells(&mut root, all(scripted))?;
+    actions::ucf_database(&mut root, &scripted_pairs(scripted))?;
     root.write_accounts()?;
-    dpkg_db::write(&mut root, &packages, &diversions, all(&scripted))?;
+    let states: Vec<_> = scripted.iter().map(|it| (it.package, &it.state)).collect();
+    dpkg_db::write(&mut root, &states, &diversions, all(scripted))?;
     root.tree.check_links()?;
-    Ok(root.tree)
+    Ok(Ok(root.tree))
 }
 
 fn all<'a>(scripted: &'a [Scripted<'_>]) -> impl Iterator<Item = &'a Action> {
@@ -243,23 +320,26 @@ fn apply(
     root: &mut Root<'_>,
     scripted: &[Scripted<'_>],
     apply: impl Fn(&mut Root<'_>, &Action) -> Result<(), ComposeError>,
-) -> Result<(), ComposeError> {
-    for Scripted { package, actions } in scripted {
+) -> Result<Result<(), Failure>, ComposeError> {
+    for Scripted { package, actions, .. } in scripted {
         for action in actions {
-            apply(root, action).map_err(|error| match error {
-                ComposeError::Store(error) => ComposeError::Store(error),
-                error => {
+            match apply(root, action) {
+                Ok(()) => {}
+                Err(ComposeError::Store(error)) => return Err(ComposeError::Store(error)),
+                Err(error) => {
+                    let package = package.name.clone();
                     let why = format!("following its scripts: {error}");
-                    ComposeError::Package { package: package.name.clone(), why }
+                    let error = ComposeError::Package { package: package.clone(), why };
+                    return Ok(Err(Failure { package, error }));
                 }
-            })?;
+            }
         }
     }
-    Ok(())
+    Ok(Ok(()))
 }
 
 fn diversions(scripted: &[Scripted<'_>]) -> Vec<merge::Diversion> {
-    let diversions = scripted.iter().flat_map(|Scripted { package, actions }| {
+    let diversions = scripted.iter().flat_map(|Scripted { package, actions, .. }| {
         actions.iter().filter_map(|action| match action {
             Action::Divert { path, to } => Some(merge::Diversion {
                 path: path.clone(),
@@ -275,24 +355,61 @@ fn diversions(scripted: &[Scripted<'_>]) -> Vec<merge::Diversion> {
 fn read_scripts<'a>(
     store: &Store,
     package: &'a Package,
+    packages: &[Package],
     declarations: &Declarations,
 ) -> Result<Scripted<'a>, ComposeError> {
-    let mut actions = Vec::new();
-    for stage in [Stage::Preinst, Stage::Postinst] {
-        if let Some(text) = package.control_text(store, stage.name())? {
-            actions.extend(read_script(&package.name, stage, &text, declarations)?);
+    let (mut actions, mut state) = (Vec::new(), State::Installed);
+    for stage in stages(store, package, packages)? {
+        match (read_script(store, package, stage, declarations)?, stage) {
+            (Ok(more), Stage::Preinst | Stage::Postinst) => actions.extend(more),
+            // What a trigger makes is made of everybody's files: a cache, which finishing makes.
+            (Ok(_), Stage::Triggered) => {}
+            (Err(_), Stage::Preinst) => {
+                return Ok(Scripted { package, actions: Vec::new(), state: State::Absent });
+            }
+            (Err(_), Stage::Postinst) => state = State::Unpacked,
+            (Err(_), Stage::Triggered) => {
+                if state == State::Installed {
+                    state = State::Triggered(triggers::pending(store, package, packages)?);
+                }
+            }
         }
     }
-    Ok(Scripted { package, actions })
+    Ok(Scripted { package, actions, state })
 }
 
-/// What one script does: by its declaration and its generated fragments, or by reading all of it.
+/// The calls of a package's scripts that matter on a fresh system.
+fn stages(
+    store: &Store,
+    package: &Package,
+    packages: &[Package],
+) -> Result<Vec<Stage>, ComposeError> {
+    let mut stages = vec![Stage::Preinst, Stage::Postinst];
+    if !triggers::pending(store, package, packages)?.is_empty() {
+        stages.push(Stage::Triggered);
+    }
+    Ok(stages)
+}
+
+/// What one script does: by its declaration and its generated fragments, or by reading all of it; nothing if there is none.
 fn read_script(
+    store: &Store,
+    package: &Package,
+    stage: Stage,
+    declarations: &Declarations,
+) -> Result<Result<Vec<Action>, ScriptProblem>, ComposeError> {
+    match package.control_text(store, stage.name())? {
+        Some(text) => read_text(&package.name, stage, &text, declarations),
+        None => Ok(Ok(Vec::new())),
+    }
+}
+
+fn read_text(
     package: &str,
     stage: Stage,
     text: &str,
     declarations: &Declarations,
-) -> Result<Vec<Action>, ComposeError> {
+) -> Result<Result<Vec<Action>, ScriptProblem>, ComposeError> {
     let parts = split(text);
     let (declaration, varying) = declarations
         .find(package, stage)
@@ -300,23 +417,24 @@ fn read_script(
     let digest = parts.digest(varying.as_deref());
     let problem = |lines, changed| {
         let package = package.to_owned();
-        let problem = ScriptProblem { package, script: stage.name(), lines, digest, changed };
-        ComposeError::Script(Box::new(problem))
+        Ok(Err(ScriptProblem { package, script: stage.name(), lines, digest, changed }))
     };
     let changed = declaration.is_some();
     if let Some(declaration) = declaration.filter(|found| found.digests.contains(&digest)) {
         let mut actions = declaration.actions;
         for fragment in &parts.fragments {
-            let more = evaluate(package, stage, &fragment.text, fragment.line);
-            actions.extend(more.map_err(|lines| problem(lines, false))?);
+            match evaluate(package, stage, &fragment.text, fragment.line) {
+                Ok(more) => actions.extend(more),
+                Err(lines) => return problem(lines, false),
+            }
         }
-        return Ok(actions);
+        return Ok(Ok(actions));
     }
     // A declaration for another version of the script says that reading it is not enough.
     match evaluate(package, stage, text, 1) {
-        Ok(actions) if !changed => Ok(actions),
-        Ok(_) => Err(problem(Vec::new(), changed)),
-        Err(lines) => Err(problem(lines, changed)),
+        Ok(actions) if !changed => Ok(Ok(actions)),
+        Ok(_) => problem(Vec::new(), changed),
+        Err(lines) => problem(lines, changed),
     }
 }
 

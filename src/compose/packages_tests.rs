@@ -247,7 +247,8 @@ fn each_import_is_told_once() {
         locked(name, &bytes)
     });
     let told = Mutex::new(Vec::new());
-    let tell = |Event::Imported { package, done, total }| {
+    let tell = |event| {
+        let Event::Imported { package, done, total } = event else { panic!("{event:?}") };
         assert_eq!(total, 3);
         told.lock().expect("nobody panics").push((package, done));
     };

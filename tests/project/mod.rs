@@ -40,8 +40,8 @@ impl Project {
         let declarations = dir.join("overlays/debian");
         let events = &|_| ();
         let (declarations, images) = (&declarations, &images);
-        let build =
-            Build { plan, lock, lock_path: &lock_path, store, declarations, images, events };
+        let (lock_path, strict) = (&lock_path, false);
+        let build = Build { plan, lock, lock_path, store, declarations, images, strict, events };
         build
             .tools(group)
             .unwrap_or_else(|e| panic!("{e}\nrun `cargo run --release -- build` first"))
@@ -49,12 +49,17 @@ impl Project {
 
     /// Gives every .deb of the image its usual name in `dir`.
     pub fn lay_out(&self, dir: &Path) {
-        for deb in self.lock.debs_of(Group::Image) {
-            let name = deb.path.rsplit('/').next().expect("a file name");
-            let bytes = self.store.read_blob(&deb.digest).expect("the store");
-            let bytes = bytes.expect("the build fetched it");
-            std::fs::write(dir.join(name), bytes).expect("the .deb is copied");
-        }
+        lay_out(&self.store, &self.lock, dir);
+    }
+}
+
+/// Gives every .deb of a lock's image its usual name in `dir`.
+pub fn lay_out(store: &Store, lock: &Lock, dir: &Path) {
+    for deb in lock.debs_of(Group::Image) {
+        let name = deb.path.rsplit('/').next().expect("a file name");
+        let bytes = store.read_blob(&deb.digest).expect("the store");
+        let bytes = bytes.expect("the build fetched it");
+        std::fs::write(dir.join(name), bytes).expect("the .deb is copied");
     }
 }
 

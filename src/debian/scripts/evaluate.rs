@@ -83,7 +83,7 @@ impl Evaluator {
             actions: Vec::new(),
             unknown: Vec::new(),
             variables: variables.into(),
-            arguments: vec![Some(stage.argument().to_owned())],
+            arguments: stage.arguments(),
             functions: HashMap::new(),
             calls: 0,
             stopped: None,

@@ -27,6 +27,8 @@ pub enum Stage {
     Preinst,
     /// Called `configure` after unpacking.
     Postinst,
+    /// The same script, called `triggered` after other packages brought what it is interested in.
+    Triggered,
 }
 
 impl Stage {
@@ -34,15 +36,17 @@ impl Stage {
     pub fn name(self) -> &'static str {
         match self {
             Self::Preinst => "preinst",
-            Self::Postinst => "postinst",
+            Self::Postinst | Self::Triggered => "postinst",
         }
     }
 
-    /// Its first argument on a fresh installation.
-    fn argument(self) -> &'static str {
+    /// Its arguments on a fresh installation, as far as they are known.
+    fn arguments(self) -> Vec<Option<String>> {
         match self {
-            Self::Preinst => "install",
-            Self::Postinst => "configure",
+            Self::Preinst => vec![Some("install".to_owned())],
+            Self::Postinst => vec![Some("configure".to_owned())],
+            // Which triggers they are, the other packages decide.
+            Self::Triggered => vec![Some("triggered".to_owned()), None],
         }
     }
 }
