@@ -14,6 +14,7 @@
 
 mod dsse;
 mod files;
+mod place;
 mod provenance;
 mod rebuild;
 mod sign;
