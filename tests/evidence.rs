@@ -301,6 +301,57 @@ fn a_key_that_others_can_read_signs_nothing() {
     }
 }
 
+/// What Debian's python3-jsonschema says of a bill, by the schema of its authors (`tests/schemas/README.md`).
+fn complaints(format: &str, bill: &Path) -> String {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/schemas");
+    let schemas: &[&str] = match format {
+        "spdx" => &["spdx-2.3"],
+        _ => &["cyclonedx-bom-1.6", "cyclonedx-spdx", "cyclonedx-jsf-0.82"],
+    };
+    let mut files = schemas.iter().map(|name| dir.join(format!("{name}.schema.json")));
+    let output = Command::new("/usr/bin/python3")
+        .arg(dir.join("validate.py"))
+        .arg(files.next().expect("a schema"))
+        .arg(bill)
+        .args(files)
+        .output()
+        .expect("python3");
+    let words = project::text(&output.stderr);
+    assert!(words.is_empty(), "{words}\nis the package python3-jsonschema installed?");
+    project::text(&output.stdout)
+}
+
+/// Bills of the image that `chatimg build` made, and of a root without packages.
+#[test]
+fn the_bills_are_valid_by_the_schemas_of_their_authors() {
+    let dir = tempfile::tempdir().expect("folder");
+    let small = build(dir.path(), "x", Disks::Single);
+    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("images/current");
+    for (format, name) in [("spdx", sbom::SPDX), ("cyclonedx", sbom::CYCLONEDX)] {
+        for image in [&small, &real] {
+            assert_eq!(complaints(format, &image.join(name)), "", "{name} of {}", image.display());
+        }
+        // The schemas are looked at: of three mistakes each is told.
+        let text =
+            fs::read_to_string(real.join(name)).expect("run `cargo run --release -- build` first");
+        let mut bill: Value = serde_json::from_str(&text).expect("JSON");
+        let list = if format == "spdx" { "packages" } else { "components" };
+        bill[list][0]["name"] = Value::Null;
+        bill[list][1]["licenses"] = serde_json::json!([{"license": {"id": "none of SPDX's"}}]);
+        bill["invented"] = true.into();
+        let broken = dir.path().join("broken.json");
+        fs::write(&broken, bill.to_string()).expect("write");
+        let found = complaints(format, &broken);
+        let expected: &[&str] = match format {
+            "spdx" => &["packages/0/name", "packages/1: ", "(top): "],
+            _ => &["components/0/name", "components/1/licenses", "(top): "],
+        };
+        for words in expected {
+            assert!(found.contains(words), "{words}: {found}");
+        }
+    }
+}
+
 /// The image that `chatimg build` made.
 #[test]
 fn the_bills_of_the_real_image_name_every_input() {

@@ -73,6 +73,12 @@ fn again(dir: &Path, id: &str, context: &Context<'_>) -> Result<(), CommandError
         )
         .into());
     }
+    let other = evidence::other_builder(dir)?;
+    if let Some(other) = &other {
+        context.ui.warn(format!(
+            "{other} built the image, and this is another one: at least the id will differ"
+        ));
+    }
     let scratch = inventory::again(&context.images())?;
     let built = context.build(&plan, &lock, |build| {
         context.fetch(build, &[Group::Image, Group::Build])?;
@@ -88,9 +94,12 @@ fn again(dir: &Path, id: &str, context: &Context<'_>) -> Result<(), CommandError
     let kept = scratch.keep().join(&built.id);
     let lines: Vec<String> = differences.iter().map(Difference::to_string).collect();
     let trees = lines.len();
+    let cause = match other {
+        Some(other) => format!("{other} built it; take that one (docs/archive.md)"),
+        None => "What differs may be appliance.toml, an overlay or chatimg itself: were they changed since?".to_owned(),
+    };
     Err(format!(
-        "image {id}: built again from its lock, it differs in {trees} places:{}\nthe new build is in {}, for seven days or until you delete it. \
-         What differs may be appliance.toml, an overlay or chatimg itself: were they changed since?",
+        "image {id}: built again from its lock, it differs in {trees} places:{}\nthe new build is in {}, for seven days or until you delete it. {cause}",
         list(&lines),
         kept.display()
     )

@@ -68,6 +68,18 @@ pub fn foreign_inputs(dir: &Path, inputs: &Value) -> Result<Vec<String>, Evidenc
     Ok(only_image.chain(only_lock).collect())
 }
 
+/// The chatimg that built an image, if it is not this one: its version and the digest of its sources. The image's id depends on
+/// them.
+///
+/// # Errors
+/// The image's manifest cannot be read.
+pub fn other_builder(dir: &Path) -> Result<Option<String>, EvidenceError> {
+    let built = &manifest(dir)?["built"];
+    let (version, source) = (text(&built["chatimg"]), text(&built["source"]));
+    Ok((source != env!("CHATIMG_SOURCE"))
+        .then(|| format!("chatimg {version} of the sources {source}")))
+}
+
 /// What differs between an image and one that was built again, what may be the cause first. None: every byte of both is the
 /// same.
 ///
