@@ -7,12 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use chatimg::image::INITRD_MODULES;
-use chatimg::lock::{Group, Lock, Wheel};
-use chatimg::store::Store;
+use chatimg::lock::{Deb, Group, Lock, Wheel};
 use ext4_view::Ext4;
 
 use crate::project;
@@ -113,43 +112,37 @@ fn lock(top: &Path) -> Lock {
 
 /// [`DEBS`] and all that they depend on, as their own control files say.
 fn closure(lock: &Lock) -> BTreeSet<String> {
-    let store = project::store_dir();
-    let fields: BTreeMap<String, (String, String)> = lock
-        .debs_of(Group::Image)
-        .into_iter()
-        .map(|deb| {
-            let hex = deb.digest.to_string();
-            let path = store.join("blobs").join(&hex[..2]).join(&hex);
-            let field = |name: &str| {
-                let output = Command::new("dpkg-deb").arg("-f").arg(&path).arg(name).output();
-                let output = output.expect("dpkg-deb");
-                assert!(output.status.success(), "run `cargo run --release -- build` first");
-                project::text(&output.stdout)
-            };
-            let needs = format!("{},{}", field("Depends").trim(), field("Pre-Depends").trim());
-            (deb.name, (needs, field("Provides")))
-        })
-        .collect();
+    let debs = lock.debs_of(Group::Image);
+    let known: BTreeMap<&str, &Deb> = debs.iter().map(|deb| (&*deb.name, deb)).collect();
     let name =
         |text: &str| text.trim().split([' ', '(', ':']).next().unwrap_or_default().to_owned();
-    let provider = |wanted: &String| {
-        let provides = |list: &str| list.split(',').any(|one| name(one) == *wanted);
-        fields.iter().find(|(_, (_, list))| provides(list)).map(|(name, _)| name.clone())
+    let provider = |wanted: &str| {
+        let provides =
+            |deb: &&Deb| field(deb, "Provides").split(',').any(|one| name(one) == wanted);
+        debs.iter().find(provides).map(|deb| deb.name.clone())
     };
     let (mut found, mut next) = (BTreeSet::new(), DEBS.map(str::to_owned).to_vec());
     while let Some(deb) = next.pop() {
-        let (needs, _) = &fields[&deb];
+        let needs = ["Depends", "Pre-Depends"].map(|key| field(known[&*deb], key)).join(",");
         for need in needs.split(',').filter(|need| !need.trim().is_empty()) {
-            let mut choices = need.split('|').map(name);
-            let known = |choice: String| match fields.contains_key(&choice) {
-                true => Some(choice),
-                false => provider(&choice),
-            };
-            next.extend(choices.find_map(known).filter(|choice| !found.contains(choice)));
+            let choices: Vec<_> = need.split('|').map(name).collect();
+            let direct = choices.iter().find(|choice| known.contains_key(&***choice)).cloned();
+            let choice = direct.or_else(|| choices.iter().find_map(|choice| provider(choice)));
+            next.extend(choice.filter(|choice| !found.contains(choice)));
         }
         found.insert(deb);
     }
     found
+}
+
+/// A field of a package's control file; empty: it has none.
+fn field(deb: &Deb, name: &str) -> String {
+    let hex = deb.digest.to_string();
+    let path = project::store_dir().join("blobs").join(&hex[..2]).join(&hex);
+    let output =
+        Command::new("dpkg-deb").arg("-f").arg(&path).arg(name).output().expect("dpkg-deb");
+    assert!(output.status.success(), "run `cargo run --release -- build` first");
+    project::text(&output.stdout).trim().to_owned()
 }
 
 /// A kernel with a few of its modules, out of the root slot of `images/current`.
@@ -186,16 +179,4 @@ fn kernel(top: &Path, files: &Path) {
     let builtin: String = missing.map(|name| format!("kernel/none/{name}.ko\n")).collect();
     write(&own.join("modules.builtin"), builtin.as_bytes());
     write(&own.join("modules.builtin.modinfo"), b"");
-}
-
-/// A store at `dir` that has what the small project needs, and nothing made of it.
-pub fn cold_store(project: &Path, dir: &Path) -> PathBuf {
-    let text = fs::read_to_string(project.join("appliance.lock")).expect("lock");
-    let lock = Lock::parse(&text, "appliance.lock").expect("lock");
-    let from = Store::open(&project::store_dir()).expect("store");
-    let to = Store::open(dir).expect("store");
-    for input in chatimg::fetch::wanted(&lock, &[Group::Image, Group::Build]) {
-        from.lend_blob(&to, &input.digest).expect("run `cargo run --release -- build` first");
-    }
-    dir.to_owned()
 }
