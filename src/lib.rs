@@ -4,6 +4,7 @@
 //! picture, and says what is shared.
 
 pub mod appliance;
+pub mod archive;
 pub mod care;
 pub mod cli;
 pub mod compare;

@@ -19,7 +19,11 @@ mod small;
 
 /// A finished image with this text in a file, in `images` of a folder.
 fn build(dir: &Path, text: &str, disks: Disks) -> PathBuf {
-    let mut fixture = Fixture::at(dir, &[("etc/sample", text)]).expect("a small root");
+    build_of(dir, &[("etc/sample", text)], disks)
+}
+
+fn build_of(dir: &Path, files: &[(&str, &str)], disks: Disks) -> PathBuf {
+    let mut fixture = Fixture::at(dir, files).expect("a small root");
     let Fixture { store, lock, root, .. } = &fixture;
     let beside = sbom::documents(store, "sample", lock, root).expect("bills");
     (fixture.disks, fixture.beside) = (disks, beside.to_vec());
@@ -159,17 +163,32 @@ fn a_signature_of_another_key_or_image_is_refused() {
 #[test]
 fn two_images_are_compared_by_their_trees() {
     let dir = tempfile::tempdir().expect("folder");
-    let (one, two) =
-        (build(dir.path(), "x", Disks::Single), build(dir.path(), "changed", Disks::Single));
+    let module = |text: &str| format!("\x7fELF\0{text}");
+    let image = |text: &str, driver: &str| {
+        let (path, contents) = ("usr/lib/modules/6.1/k/ext4.ko", module(driver));
+        build_of(dir.path(), &[("etc/sample", text), (path, &contents)], Disks::Single)
+    };
+    let (one, two) = (image("a\nx\n", "same"), image("a\nchanged\n", "sane"));
     assert_eq!(compare(&one, &one).expect("compares"), []);
     let lines: Vec<_> =
         compare(&one, &two).expect("compares").iter().map(ToString::to_string).collect();
-    let sample = "root file system: /etc/sample: sha256 ";
+    let has = |start: &str, end: &str| {
+        assert!(
+            lines.iter().any(|line| line.starts_with(start) && line.ends_with(end)),
+            "{start} ... {end}: {lines:#?}"
+        );
+    };
+    has("root file system: /etc/sample: sha256 ", ", size 4 became 10, from line 2 on (byte 2)");
+    has("root file system: /usr/lib/modules/6.1/k/ext4.ko: sha256 ", ", from byte 7 on");
+    has("initrd: /lib/modules/ext4.ko: its contents differ ", "from byte 7 on");
+    has("disk.img: chatimg-bootenv: ", "differ");
+    // What follows from the id comes after what may be the cause, and a slot is told by its tree.
+    let at = |words: &str| lines.iter().position(|line| line.contains(words));
     assert!(
-        lines.iter().any(|line| line.starts_with(sample) && line.ends_with("size 1 became 7")),
-        "{lines:?}"
+        at("/boot/chatimg-id") > at("/etc/sample") && at("chatimg-root").is_none(),
+        "{lines:#?}"
     );
-    assert!(!lines.iter().any(|line| line.contains("/usr/lib/modules")), "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| line.contains("/usr/lib/modules")).count(), 1);
 }
 
 fn program(name: &str) -> Option<PathBuf> {
@@ -279,6 +298,57 @@ fn a_key_that_others_can_read_signs_nothing() {
     for name in names(Path::new(image)).into_iter().filter(|name| !name.ends_with(".img")) {
         let bytes = fs::read(Path::new(image).join(&name)).expect("reads");
         assert!(!bytes.windows(secret.len()).any(|window| window == secret), "{name}");
+    }
+}
+
+/// What Debian's python3-jsonschema says of a bill, by the schema of its authors (`tests/schemas/README.md`).
+fn complaints(format: &str, bill: &Path) -> String {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/schemas");
+    let schemas: &[&str] = match format {
+        "spdx" => &["spdx-2.3"],
+        _ => &["cyclonedx-bom-1.6", "cyclonedx-spdx", "cyclonedx-jsf-0.82"],
+    };
+    let mut files = schemas.iter().map(|name| dir.join(format!("{name}.schema.json")));
+    let output = Command::new("/usr/bin/python3")
+        .arg(dir.join("validate.py"))
+        .arg(files.next().expect("a schema"))
+        .arg(bill)
+        .args(files)
+        .output()
+        .expect("python3");
+    let words = project::text(&output.stderr);
+    assert!(words.is_empty(), "{words}\nis the package python3-jsonschema installed?");
+    project::text(&output.stdout)
+}
+
+/// Bills of the image that `chatimg build` made, and of a root without packages.
+#[test]
+fn the_bills_are_valid_by_the_schemas_of_their_authors() {
+    let dir = tempfile::tempdir().expect("folder");
+    let small = build(dir.path(), "x", Disks::Single);
+    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("images/current");
+    for (format, name) in [("spdx", sbom::SPDX), ("cyclonedx", sbom::CYCLONEDX)] {
+        for image in [&small, &real] {
+            assert_eq!(complaints(format, &image.join(name)), "", "{name} of {}", image.display());
+        }
+        // The schemas are looked at: of three mistakes each is told.
+        let text =
+            fs::read_to_string(real.join(name)).expect("run `cargo run --release -- build` first");
+        let mut bill: Value = serde_json::from_str(&text).expect("JSON");
+        let list = if format == "spdx" { "packages" } else { "components" };
+        bill[list][0]["name"] = Value::Null;
+        bill[list][1]["licenses"] = serde_json::json!([{"license": {"id": "none of SPDX's"}}]);
+        bill["invented"] = true.into();
+        let broken = dir.path().join("broken.json");
+        fs::write(&broken, bill.to_string()).expect("write");
+        let found = complaints(format, &broken);
+        let expected: &[&str] = match format {
+            "spdx" => &["packages/0/name", "packages/1: ", "(top): "],
+            _ => &["components/0/name", "components/1/licenses", "(top): "],
+        };
+        for words in expected {
+            assert!(found.contains(words), "{words}: {found}");
+        }
     }
 }
 

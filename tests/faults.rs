@@ -56,7 +56,7 @@ fn child(dir: &Path, what: &str) -> Result<(), Failure> {
     let sources = Sources::discover(&Settings { config, env: env.into(), root })?;
     let groups = [Group::Build];
     let inputs = wanted(&lock, &groups);
-    fetch::fetch_all(&store, &Http::new()?, &sources, &inputs, &|_| (), &AtomicBool::new(false))?;
+    fetch::fetch_all(&store, &Http::new(), &sources, &inputs, &|_| (), &AtomicBool::new(false))?;
     let tools = compose::tools_tree(&store, &lock, Group::Build, &|_| ())?;
     Tools::unpack(&store, &tools, lock.epoch)?;
     let fixture = Fixture::at(dir, &[("etc/motd", what)])?;

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use super::CommandError;
 use crate::appliance::{self, Plan};
-use crate::fetch::{Event as FetchEvent, Http, Settings, Sources};
+use crate::fetch::{Event as FetchEvent, Http, Settings, Sources, Wanted};
 use crate::image::{self, inventory};
 use crate::lock::{Group, Lock};
 use crate::pipeline::{Build, BuildError, Event, Net};
@@ -165,7 +165,7 @@ impl<'a> Context<'a> {
             .collect();
         let settings = Settings { config: self.config(), env, root: PathBuf::from("/") };
         let sources = Sources::discover(&settings).map_err(crate::fetch::FetchError::from)?;
-        Ok((Http::new()?.stopped_by(crate::interrupt::flag()), sources))
+        Ok((Http::new().stopped_by(crate::interrupt::flag()), sources))
     }
 
     /// Runs `work` on the appliance, showing its steps.
@@ -208,8 +208,16 @@ impl<'a> Context<'a> {
 
     /// Fetches what `groups` need, showing progress.
     pub fn fetch(&self, build: &Build<'_>, groups: &[Group]) -> Result<(), BuildError> {
+        self.fetch_these(build, &crate::fetch::wanted(build.lock, groups))
+    }
+
+    /// Fetches of these inputs what the store lacks, showing progress.
+    pub(super) fn fetch_these(
+        &self,
+        build: &Build<'_>,
+        wanted: &[Wanted],
+    ) -> Result<(), BuildError> {
         let (http, sources) = self.net()?;
-        let wanted = crate::fetch::wanted(build.lock, groups);
         let missing = wanted.iter().filter(|input| !self.store.has_blob(&input.digest));
         let downloads = Downloads::new(self.ui, missing.map(|input| input.size).sum());
         let events = |event: FetchEvent<'_>| match event {
@@ -220,7 +228,7 @@ impl<'a> Context<'a> {
             }
             FetchEvent::Finished { name } => downloads.finished(name),
         };
-        let result = build.fetch(Net { http: &http, sources: &sources, events: &events }, &wanted);
+        let result = build.fetch(Net { http: &http, sources: &sources, events: &events }, wanted);
         downloads.close();
         result
     }

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 an error (said on standard error), 2 wrong usage, 3 the box went back to its old image, 4 what
 //! became of the box is not known, 130 interrupted. `status` and `history` have those of the box, and ssh's 255.
 
+mod archive;
 mod build;
 mod completions;
 mod context;
@@ -68,6 +69,7 @@ enum Command {
     Verify(verify::Args),
     Sign(sign::Args),
     Sbom(sbom::Args),
+    Archive(archive::Args),
     Flash(flash::Args),
     Plan(plan::Args),
     Update(update::Args),
@@ -119,6 +121,8 @@ pub fn main(parts: &[Part]) -> ExitCode {
         Command::Verify(args) => context().and_then(|context| verify::run(&args, &context)),
         Command::Sign(args) => context().and_then(|context| sign::run(&args, &context)),
         Command::Sbom(args) => context().and_then(|context| sbom::run(&args, &context)),
+        Command::Archive(archive::Args { check: true, dir, .. }) => archive::check(&dir, &ui),
+        Command::Archive(args) => context().and_then(|context| archive::run(&args, &context)),
         // Neither an appliance nor the store is needed.
         Command::Init(args) => init::run(&args, parts, &ui),
         Command::Host(args) => host::run(&args, &ui),

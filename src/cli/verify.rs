@@ -6,7 +6,7 @@ use super::CommandError;
 use super::context::Context;
 use super::key::KeyOption;
 use crate::evidence::{self, Difference, EvidenceError};
-use crate::image;
+use crate::image::{self, inventory};
 use crate::lock::Group;
 use crate::minisign::PublicKey;
 
@@ -73,9 +73,13 @@ fn again(dir: &Path, id: &str, context: &Context<'_>) -> Result<(), CommandError
         )
         .into());
     }
-    let images = context.images();
-    std::fs::create_dir_all(&images)?;
-    let scratch = tempfile::Builder::new().prefix(".verify-").tempdir_in(&images)?;
+    let other = evidence::other_builder(dir)?;
+    if let Some(other) = &other {
+        context.ui.warn(format!(
+            "{other} built the image, and this is another one: at least the id will differ"
+        ));
+    }
+    let scratch = inventory::again(&context.images())?;
     let built = context.build(&plan, &lock, |build| {
         context.fetch(build, &[Group::Image, Group::Build])?;
         build.again(scratch.path())
@@ -90,9 +94,12 @@ fn again(dir: &Path, id: &str, context: &Context<'_>) -> Result<(), CommandError
     let kept = scratch.keep().join(&built.id);
     let lines: Vec<String> = differences.iter().map(Difference::to_string).collect();
     let trees = lines.len();
+    let cause = match other {
+        Some(other) => format!("{other} built it; take that one (docs/archive.md)"),
+        None => "What differs may be appliance.toml, an overlay or chatimg itself: were they changed since?".to_owned(),
+    };
     Err(format!(
-        "image {id}: built again from its lock, it differs in {trees} places:{}\nthe new build is in {}; remove it when you have looked at it. \
-         What differs may be appliance.toml, an overlay or chatimg itself: were they changed since?",
+        "image {id}: built again from its lock, it differs in {trees} places:{}\nthe new build is in {}, for seven days or until you delete it. {cause}",
         list(&lines),
         kept.display()
     )

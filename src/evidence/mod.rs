@@ -14,12 +14,13 @@
 
 mod dsse;
 mod files;
+mod place;
 mod provenance;
 mod rebuild;
 mod sign;
 mod verify;
 
-pub use rebuild::{Difference, compare, foreign_inputs};
+pub use rebuild::{Difference, compare, foreign_inputs, other_builder};
 pub use sign::{Signed, sign};
 pub use verify::{Verified, verify};
 

@@ -7,7 +7,14 @@ use serde_json::Value;
 
 use super::EvidenceError;
 use super::files::read;
+use super::place::{Slots, initrds, place};
+use crate::image::sums::{SUMS, Sums, parse};
 use crate::image::{MANIFEST, ROOT};
+
+/// The tree that all differences of an initrd are of, and where it lies in the root file system.
+const INITRD: (&str, &str) = ("initrd", "/boot/initrd.img");
+/// What holds the image's id, and so differs whenever anything does.
+const FOLLOWING: [&str; 3] = ["/boot/chatimg-id", "/boot/SHA256SUMS", "/usr/lib/chatimg/boot/"];
 
 /// A place in which two images differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,18 +68,31 @@ pub fn foreign_inputs(dir: &Path, inputs: &Value) -> Result<Vec<String>, Evidenc
     Ok(only_image.chain(only_lock).collect())
 }
 
-/// What differs between an image and one that was built again. None: every byte of both is the same.
+/// The chatimg that built an image, if it is not this one: its version and the digest of its sources. The image's id depends on
+/// them.
+///
+/// # Errors
+/// The image's manifest cannot be read.
+pub fn other_builder(dir: &Path) -> Result<Option<String>, EvidenceError> {
+    let built = &manifest(dir)?["built"];
+    let (version, source) = (text(&built["chatimg"]), text(&built["source"]));
+    Ok((source != env!("CHATIMG_SOURCE"))
+        .then(|| format!("chatimg {version} of the sources {source}")))
+}
+
+/// What differs between an image and one that was built again, what may be the cause first. None: every byte of both is the
+/// same.
 ///
 /// # Errors
 /// A manifest cannot be read.
-pub fn compare(image: &Path, again: &Path) -> Result<Vec<Difference>, EvidenceError> {
-    let (image, again) = (manifest(image)?, manifest(again)?);
-    let mut all = files(&image, &again);
+pub fn compare(dir: &Path, dir_again: &Path) -> Result<Vec<Difference>, EvidenceError> {
+    let (image, again) = (manifest(dir)?, manifest(dir_again)?);
+    let mut all = files(&image, &again, Slots::open(dir, dir_again).as_ref());
     let same_tree = all.is_empty();
     for (image, again) in pairs(&image["disks"], &again["disks"], "file") {
         let name = image.or(again).and_then(|disk| disk["file"].as_str()).unwrap_or_default();
         match (image, again) {
-            (Some(image), Some(again)) => extents(name, image, again, &mut all),
+            (Some(image), Some(again)) => extents(name, image, again, same_tree, &mut all),
             _ => all.push(difference("disks", name, "only one of them has this disk")),
         }
     }
@@ -83,7 +103,41 @@ pub fn compare(image: &Path, again: &Path) -> Result<Vec<Difference>, EvidenceEr
             "the trees are the same, and the file systems are not",
         ));
     }
+    if all.is_empty() {
+        all = beside(&image, &again, (&sums(dir)?, &sums(dir_again)?));
+    }
     Ok(all)
+}
+
+fn sums(dir: &Path) -> Result<Sums, EvidenceError> {
+    let path = dir.join(SUMS);
+    let sums = std::str::from_utf8(&read(&path)?).ok().and_then(parse);
+    sums.ok_or_else(|| EvidenceError::damaged(&path, "it is not what sha256sum writes"))
+}
+
+/// The files beside the disks. Which chatimg built an image is no part of it; all else is.
+fn beside(image: &Value, again: &Value, (sums, sums_again): (&Sums, &Sums)) -> Vec<Difference> {
+    let mut all = Vec::new();
+    let neutral = |manifest: &Value| {
+        let mut manifest = manifest.clone();
+        for key in ["chatimg", "source"] {
+            manifest["built"][key] = Value::Null;
+        }
+        manifest
+    };
+    let (image, again) = (neutral(image), neutral(again));
+    let objects = [&image, &again].map(|manifest| manifest.as_object().into_iter().flatten());
+    let keys: BTreeSet<&String> = objects.into_iter().flatten().map(|(key, _)| key).collect();
+    for key in keys.into_iter().filter(|key| image[*key] != again[*key]) {
+        all.push(difference(MANIFEST, key, "what it says of that differs"));
+    }
+    for (name, digest) in sums.iter().filter(|(name, _)| *name != MANIFEST) {
+        // The disks are among the sums of a signed image only; they were compared by their extents.
+        if let Some(again) = sums_again.get(name).filter(|again| *again != digest) {
+            all.push(difference(name, "all of it", format!("sha256 {digest} became {again}")));
+        }
+    }
+    all
 }
 
 fn difference(tree: &str, place: &str, what: impl Into<String>) -> Difference {
@@ -105,10 +159,10 @@ fn pairs<'a>(
     keys.into_iter().map(|key| (image.get(key).copied(), again.get(key).copied())).collect()
 }
 
-/// The root file system, path by path.
-fn files(image: &Value, again: &Value) -> Vec<Difference> {
+/// The root file system, path by path, and the initrd in it.
+fn files(image: &Value, again: &Value, slots: Option<&Slots>) -> Vec<Difference> {
     const TREE: &str = "root file system";
-    let mut all = Vec::new();
+    let (mut all, mut inside) = (Vec::new(), Vec::new());
     for (image, again) in pairs(&image["files"], &again["files"], "path") {
         let path = image.or(again).and_then(|file| file["path"].as_str()).unwrap_or_default();
         match (image, again) {
@@ -118,19 +172,41 @@ fn files(image: &Value, again: &Value) -> Vec<Difference> {
                 let keys = [image, again].into_iter().filter_map(Value::as_object);
                 let keys: BTreeSet<&String> = keys.flat_map(|object| object.keys()).collect();
                 let changed = keys.into_iter().filter(|key| image[*key] != again[*key]);
-                let texts: Vec<_> = changed
-                    .map(|key| format!("{key} {} became {}", image[key], again[key]))
+                let mut texts: Vec<_> = changed
+                    .map(|key| format!("{key} {} became {}", text(&image[key]), text(&again[key])))
                     .collect();
+                let both = |key: &str| image[key].is_string() && again[key].is_string();
+                let contents =
+                    slots.filter(|_| both("sha256") && image["sha256"] != again["sha256"]);
+                if let Some([image, again]) = contents.and_then(|slots| slots.contents(path)) {
+                    texts.push(place([&image, &again]));
+                    let members = (path == INITRD.1).then(|| initrds([&image, &again])).flatten();
+                    let members = members.into_iter().flatten();
+                    inside.extend(members.map(|(name, how)| difference(INITRD.0, &name, how)));
+                }
                 all.push(difference(TREE, path, texts.join(", ")));
             }
             _ => {}
         }
     }
+    all.extend(inside);
+    all.sort_by_key(|found| {
+        found.tree == TREE && FOLLOWING.iter().any(|start| found.place.starts_with(start))
+    });
     all
 }
 
-/// A disk outside of the root slot: by partition.
-fn extents(name: &str, image: &Value, again: &Value, all: &mut Vec<Difference>) {
+/// A value of the manifest, as people write it.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "none".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// A disk by its partitions; the root slots are passed over where the tree has told what differs there.
+fn extents(name: &str, image: &Value, again: &Value, slots: bool, all: &mut Vec<Difference>) {
     let partitions = image["partitions"].as_array().into_iter().flatten();
     let partitions: Vec<_> = partitions
         .filter_map(|part| {
@@ -144,6 +220,9 @@ fn extents(name: &str, image: &Value, again: &Value, all: &mut Vec<Difference>) 
             let part =
                 partitions.iter().find(|(from, size, _)| (*from..from + size).contains(&start));
             let place = part.map_or("partition table", |(_, _, name)| name);
+            if !slots && place.starts_with("chatimg-root-") {
+                continue;
+            }
             all.push(difference(name, place, format!("the bytes from {start} on differ")));
         }
     }

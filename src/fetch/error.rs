@@ -14,6 +14,8 @@ pub enum Answer {
     Absent(String),
     /// No connection, or it broke; the text says how.
     Broken(String),
+    /// There is no HTTP client, as this machine has no certificates, say; the text says why.
+    Unready(String),
     /// A redirect that is not followed; the text says why.
     Redirect(String),
     /// The body ended early.
@@ -42,7 +44,7 @@ impl Answer {
             Self::Status(status) => *status >= 500 || matches!(status, 408 | 429),
             Self::Broken(_) | Self::Cut { .. } => true,
             Self::Absent(_) | Self::Redirect(_) | Self::TooLong { .. } => false,
-            Self::WrongBytes { .. } => false,
+            Self::WrongBytes { .. } | Self::Unready(_) => false,
         }
     }
 }
@@ -53,6 +55,12 @@ impl fmt::Display for Answer {
             Self::Status(404) => f.write_str("404, it is not there"),
             Self::Status(status) => write!(f, "HTTP status {status}"),
             Self::Absent(why) | Self::Broken(why) | Self::Redirect(why) => f.write_str(why),
+            Self::Unready(why) => {
+                write!(
+                    f,
+                    "starting the HTTP client: {why}; is the package ca-certificates installed?"
+                )
+            }
             Self::Cut { got, expected } => write!(f, "ended after {got} of {expected} bytes"),
             Self::TooLong { limit } => write!(f, "more than the {limit} bytes it may have"),
             Self::WrongBytes { actual } => write!(f, "wrong bytes, with SHA-256 {actual}"),
@@ -120,9 +128,6 @@ pub enum FetchError {
         /// What is wrong with it.
         why: String,
     },
-    /// The HTTP client cannot start.
-    #[error("starting the HTTP client: {0}; is the package ca-certificates installed?")]
-    Client(String),
     /// Nothing names a place for this kind of input.
     #[error(transparent)]
     Sources(#[from] super::SourcesError),

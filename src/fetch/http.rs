@@ -58,7 +58,8 @@ impl Default for Patience {
 /// An HTTP client. Cheap to share between threads by reference.
 #[derive(Debug)]
 pub struct Http {
-    client: Client,
+    /// Or why there is none: whoever has all inputs in a folder needs none.
+    client: Result<Client, String>,
     pub(super) patience: Patience,
     stop: Arc<AtomicBool>,
 }
@@ -117,23 +118,22 @@ pub(super) struct Incoming<'a> {
     window: (Instant, u64),
 }
 
+impl Default for Http {
+    fn default() -> Self {
+        Self::with_patience(Patience::default())
+    }
+}
+
 impl Http {
     /// A client with the usual patience.
-    ///
-    /// # Errors
-    /// The TLS library finds no certificates it could trust.
-    pub fn new() -> Result<Self, FetchError> {
-        Self::with_patience(Patience::default())
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// A client with its own patience.
-    ///
-    /// # Errors
-    /// The TLS library finds no certificates it could trust.
-    pub fn with_patience(patience: Patience) -> Result<Self, FetchError> {
-        let client =
-            Client::new(patience, &Proxies::of_environment()).map_err(FetchError::Client)?;
-        Ok(Self { client, patience, stop: Arc::default() })
+    pub fn with_patience(patience: Patience) -> Self {
+        let client = Client::new(patience, &Proxies::of_environment());
+        Self { client, patience, stop: Arc::default() }
     }
 
     /// Makes every `get` end soon after `stop` is set.
@@ -238,7 +238,8 @@ impl Http {
             let headers: Vec<_> =
                 headers.iter().map(|(name, value)| (name.clone(), (*value).to_owned())).collect();
             std::thread::spawn(move || {
-                deliver(&sender, |sender| body(client.get(url, &headers)?, sender));
+                let client = client.map_err(Answer::Unready);
+                deliver(&sender, |sender| body(client?.get(url, &headers)?, sender));
             });
         }
         Incoming { messages, cancel, patience: self.patience, window: (Instant::now(), 0) }

@@ -116,7 +116,6 @@ pub(crate) fn hasty() -> Http {
         backoff: Duration::from_millis(5),
         ..Patience::default()
     })
-    .expect("a client")
 }
 
 fn read_request(stream: &TcpStream) -> Option<Asked> {

@@ -166,7 +166,8 @@ pub(crate) fn web_url(text: &str) -> Option<Url> {
 impl Wanted {
     /// Where it may be, best first.
     pub(super) fn candidates(&self, sources: &Sources) -> Result<Vec<Candidate>, FetchError> {
-        let mut all = Vec::new();
+        let hex = self.digest.to_string();
+        let mut all = below(sources.places(Archive::Own), &["sha256", &hex[..2], &hex])?;
         match &self.kind {
             Kind::Deb { archive, path, date } => {
                 let (kind, folder) = match archive {
@@ -208,6 +209,17 @@ impl Wanted {
 
     /// What the user can do when no place has it.
     pub(super) fn remedy(&self, sources: &Sources) -> String {
+        let elsewhere = self.remedy_without_archive(sources);
+        match sources.places(Archive::Own) {
+            [] => elsewhere,
+            _ => format!(
+                "`chatimg archive --check DIR` tells what else your archive lacks; `chatimg archive DIR`, run where the inputs \
+                 still are, mends it; or {elsewhere}"
+            ),
+        }
+    }
+
+    fn remedy_without_archive(&self, sources: &Sources) -> String {
         let update =
             format!("`chatimg lock --update {}` takes what the archives have now", self.name);
         match &self.kind {

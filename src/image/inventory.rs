@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::output::{Images, MANIFEST};
+use super::output::{Images, MANIFEST, VERIFYING, Work};
 use super::sums::SUMS;
 use super::{ImageError, manifest};
 use crate::digest::Digest;
@@ -140,7 +140,7 @@ pub fn leftovers(images: &Path, keep: usize) -> Result<(Vec<Leftover>, Vec<Spare
         let why = "it is not what was built any more; delete it if you do not need it".to_owned();
         spared.push(Spared { path: image.dir.clone(), why });
     }
-    let paths = tested(images)?.into_iter().chain(run(images));
+    let paths = tested(images)?.into_iter().chain(run(images)).chain(verified(images)?);
     gone.extend(paths.map(|path| Leftover { on_disk: on_disk(&path), path }));
     Ok((gone, spared))
 }
@@ -164,6 +164,31 @@ pub struct Hold {
 pub fn hold(dir: &Path) -> Hold {
     // Where that cannot be had, whoever removes the image sees nobody, and open files stay open.
     Hold { _dir: File::open(dir).ok().filter(|dir| dir.lock_shared().is_ok()) }
+}
+
+/// A folder in `images/` for an image that is built again; it goes when this does. [`leftovers`] knows what a killed
+/// process leaves.
+#[derive(Debug)]
+pub struct Again(Work);
+
+/// Makes a folder to build an image in again.
+///
+/// # Errors
+/// It cannot be made.
+pub fn again(images: &Path) -> Result<Again, ImageError> {
+    Images::open(images)?.make(VERIFYING).map(Again)
+}
+
+impl Again {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Leaves it to be looked at.
+    pub fn keep(self) -> PathBuf {
+        self.0.keep()
+    }
 }
 
 /// A file's name in an image's folder that chatimg does not write.
@@ -234,6 +259,21 @@ fn tested(images: &Path) -> Result<Vec<PathBuf>, ImageError> {
 fn run(images: &Path) -> Option<PathBuf> {
     let dir = images.join(".run");
     (is_free(&dir.join("lock"))).then_some(dir)
+}
+
+/// What `chatimg verify` left: what a killed one was building at once, an image that differed when there was time to look at
+/// it.
+fn verified(images: &Path) -> Result<Vec<PathBuf>, ImageError> {
+    let ours = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(VERIFYING) && path.is_dir() && !path.is_symlink() && is_free(path)
+    };
+    let built = |dir: &Path| {
+        entries(dir).is_ok_and(|below| below.iter().any(|image| image.join(MANIFEST).exists()))
+    };
+    let mut found = entries(images)?;
+    found.retain(|path| ours(path) && (!built(path) || untouched(path, LOOK)));
+    Ok(found)
 }
 
 /// Whether nothing in a folder was written for so long.
@@ -385,5 +425,31 @@ mod tests {
         gone.iter().for_each(|it| assert!(remove(dir.path(), it).expect("removes")));
         assert!(path(".tests/guests/g2").exists() && path(".tests/smoke-bios").exists());
         assert!(!path(".run").exists() && !path(".tests/old-bios").exists());
+    }
+
+    #[test]
+    fn what_a_killed_verify_left_goes_and_what_it_found_stays_to_be_looked_at() {
+        let dir = images(&["a1"]);
+        let living = again(dir.path()).expect("begins");
+        let half = again(dir.path()).expect("begins").keep();
+        fs::create_dir(half.join(".building-x")).expect("folder");
+        fs::write(half.join(".building-x/disk.img"), "half").expect("write");
+        let found = again(dir.path()).expect("begins").keep();
+        fs::create_dir(found.join("b2")).expect("folder");
+        fs::write(found.join("b2/manifest.json"), "{}").expect("write");
+        let (gone, spared) = leftovers(dir.path(), 0).expect("looks");
+        assert_eq!(gone.iter().map(|it| &it.path).collect::<Vec<_>>(), [&half]);
+        assert_eq!(spared, []);
+        for path in ["b2/manifest.json", "b2", ""] {
+            let before = SystemTime::now() - LOOK - Duration::from_secs(60);
+            File::open(found.join(path)).and_then(|it| it.set_modified(before)).expect("time");
+        }
+        let (gone, _) = leftovers(dir.path(), 0).expect("looks");
+        assert_eq!(gone.len(), 2);
+        gone.iter().for_each(|it| assert!(remove(dir.path(), it).expect("removes")));
+        assert!(!half.exists() && !found.exists() && living.path().exists());
+        let path = living.path().to_owned();
+        drop(living);
+        assert!(!path.exists());
     }
 }

@@ -5,6 +5,7 @@
 //!                                                 disk-2.img; beside them lie SHA256SUMS and what `evidence` knows
 //! images/current -> <id>                          the newest; switched last, by a rename
 //! images/.building-XXXXXX/                        under way; held (flock) by its builder
+//! images/.verify-XXXXXX/                          the same of an image that is built again to be compared
 //! images/.lock                                    held for moments: making, sweeping, switching
 //! ```
 //!
@@ -35,6 +36,8 @@ pub(super) fn disks(disks: Disks) -> &'static [&'static str] {
 }
 
 const BUILDING: &str = ".building-";
+/// A folder of `chatimg verify`, with the image that it builds; held (flock) meanwhile.
+pub(super) const VERIFYING: &str = ".verify-";
 
 /// The folder of images.
 #[derive(Debug)]
@@ -52,6 +55,11 @@ pub(super) struct Work {
 impl Work {
     pub(super) fn path(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// It is to be looked at, and not removed.
+    pub(super) fn keep(self) -> PathBuf {
+        self.dir.keep()
     }
 }
 
@@ -94,9 +102,14 @@ impl Images {
 
     /// Makes a folder to build in.
     pub(super) fn begin(&self) -> Result<Work, ImageError> {
+        self.make(BUILDING)
+    }
+
+    /// Makes a folder that is held.
+    pub(super) fn make(&self, prefix: &str) -> Result<Work, ImageError> {
         let _lock = self.lock()?;
         let dir = tempfile::Builder::new()
-            .prefix(BUILDING)
+            .prefix(prefix)
             .tempdir_in(&self.dir)
             .map_err(ImageError::io("creating a folder in", &self.dir))?;
         let file = File::open(dir.path()).map_err(ImageError::io("opening", dir.path()))?;

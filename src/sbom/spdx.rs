@@ -16,7 +16,7 @@ pub(super) fn document(bill: &Bill<'_>) -> Value {
         "licenseConcluded": "NOASSERTION",
         "licenseDeclared": "NOASSERTION",
         "copyrightText": "NOASSERTION",
-        "primaryPackagePurpose": "OPERATING-SYSTEM",
+        "primaryPackagePurpose": "OPERATING_SYSTEM",
         "comment": format!("A system image on Debian {}; versionInfo begins the digest of its root file system's tree.", bill.debian),
     })];
     packages.extend(bill.components.iter().map(package));

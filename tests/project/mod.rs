@@ -63,14 +63,6 @@ pub fn lay_out(store: &Store, lock: &Lock, dir: &Path) {
     }
 }
 
-/// Another store, at `dir`, with the same fetched inputs and nothing made of them.
-pub fn cold_store(dir: &Path) -> PathBuf {
-    std::fs::create_dir(dir).expect("folder");
-    let copied = Command::new("cp").arg("-a").arg(store_dir().join("blobs")).arg(dir).status();
-    assert!(copied.expect("cp").success());
-    dir.to_owned()
-}
-
 /// Where `chatimg build` keeps its store.
 pub fn store_dir() -> PathBuf {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);

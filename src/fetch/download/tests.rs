@@ -276,7 +276,7 @@ fn a_stop_is_prompt_and_keeps_what_came() {
             cancel.store(true, Ordering::Relaxed);
         }
     };
-    let http = Http::new().expect("a client");
+    let http = Http::new();
     let wanted = [deb(&body())];
     let error = fetch_all(&bench.store, &http, &bench.sources, &wanted, &stop, &cancel);
     assert!(matches!(error, Err(FetchError::Cancelled)));
@@ -292,5 +292,44 @@ fn paths_that_leave_the_archive_are_refused() {
         let kind = Kind::Deb { archive: DebArchive::Debian, path: path.to_owned(), date: 0 };
         let error = bench.fetch(&[Wanted { kind, ..deb(b"x") }]).expect_err(path);
         assert!(matches!(error, FetchError::BadAddress { .. }), "{error}");
+    }
+}
+
+#[test]
+fn an_archive_of_ones_own_is_asked_first_and_damage_there_is_made_up_for_elsewhere() {
+    let server = TestServer::start(|asked| Reply::ranged(asked, &body()));
+    let folder = tempfile::tempdir().expect("folder");
+    let hex = Digest::of(&body()).to_string();
+    let path = folder.path().join("sha256").join(&hex[..2]).join(&hex);
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+    std::fs::write(&path, body()).expect("write");
+    let own = folder.path().to_str().expect("UTF-8");
+    let wanted = |kind: Option<Kind>| {
+        let deb = deb(&body());
+        Wanted { kind: kind.unwrap_or_else(|| deb.kind.clone()), ..deb }
+    };
+    let url = Kind::Url { url: format!("{}away", server.base) };
+    let npm = Kind::Npm { package: "@a/b".to_owned(), version: "1.0.0".to_owned() };
+    let wheel = Kind::Wheel { project: "a".to_owned(), file: "a-1-py3-none-any.whl".to_owned() };
+    for kind in [None, Some(url), Some(npm), Some(wheel)] {
+        let bench = Bench::new(&[(Archive::Debian, &server.base), (Archive::Own, own)]);
+        bench.fetch(&[wanted(kind)]).expect("fetches");
+        assert!(bench.blob(&body()) && server.paths().is_empty());
+    }
+    // Of the archive over HTTP it is the same path.
+    let bench = Bench::new(&[(Archive::Own, &server.base)]);
+    bench.fetch(&[wanted(None)]).expect("fetches");
+    assert_eq!(server.paths(), [format!("/sha256/{}/{hex}", &hex[..2])]);
+    // Damaged, and cut short.
+    for bytes in [vec![0; body().len()], body()[1..].to_vec()] {
+        std::fs::write(&path, bytes).expect("damage");
+        let bench = Bench::new(&[(Archive::Debian, &server.base), (Archive::Own, own)]);
+        bench.fetch(&[wanted(None)]).expect("fetches from the mirror");
+        assert!(bench.blob(&body()));
+        let bench = Bench::new(&[(Archive::Own, own)]);
+        let error = bench.fetch(&[wanted(None)]).expect_err("nobody has it").to_string();
+        for words in ["bash 5.2", &hex, own, "chatimg archive --check", "chatimg archive DIR"] {
+            assert!(error.contains(words), "{words}: {error}");
+        }
     }
 }

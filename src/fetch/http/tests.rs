@@ -66,7 +66,7 @@ fn a_set_stop_ends_a_get() {
     let hang = Duration::from_secs(30);
     let server = TestServer::start(move |_| Reply { hang, ..Reply::ok("ab") });
     let stop = Arc::new(AtomicBool::new(false));
-    let http = Http::new().expect("a client").stopped_by(Arc::clone(&stop));
+    let http = Http::new().stopped_by(Arc::clone(&stop));
     let start = Instant::now();
     std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(200));
@@ -131,7 +131,7 @@ fn by(variables: &[(&str, String)]) -> Http {
     let find = |name: &str| variables.iter().find(|it| it.0 == name).map(|it| it.1.clone());
     let patience = hasty().patience;
     let client = Client::new(patience, &Proxies::of(find)).expect("a client");
-    Http { client, patience, stop: Arc::default() }
+    Http { client: Ok(client), patience, stop: Arc::default() }
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! The first of these that names any place for a kind decides, and its places are tried in order:
 //! `[sources]` of the user's configuration, `CHATIMG_*`, then the machine's own tools: for Debian
 //! the apt sources, for pip and npm their environment, their configuration files, the default of
-//! the installed client. So a user who names a mirror never asks anybody else. No host name stands
-//! in this code.
+//! the installed client. So a user who names a mirror never asks anybody else. An archive of the user's own is asked
+//! before all of them: what is in there is at hand, and the others may be gone. No host name stands in this code.
 
 mod apt;
 mod defaults;
@@ -32,14 +32,17 @@ pub enum Archive {
     Pypi,
     /// An npm registry: has `NAME` and `NAME/-/FILE`.
     Npm,
+    /// An archive of the user's own (`chatimg archive`): has `sha256/ab/abcd...` of any kind of input.
+    Own,
 }
 
-const ALL: [Archive; 5] = [
+const ALL: [Archive; 6] = [
     Archive::Debian,
     Archive::DebianSecurity,
     Archive::DebianSnapshot,
     Archive::Pypi,
     Archive::Npm,
+    Archive::Own,
 ];
 
 impl Archive {
@@ -51,6 +54,7 @@ impl Archive {
             Self::DebianSnapshot => "debian-snapshot",
             Self::Pypi => "pypi",
             Self::Npm => "npm",
+            Self::Own => "archive",
         }
     }
 
@@ -192,6 +196,7 @@ fn kind(archive: Archive) -> &'static str {
         Archive::DebianSnapshot => "a snapshot archive of Debian",
         Archive::Pypi => "Python packages (no pip is installed or configured)",
         Archive::Npm => "npm packages (no npm is installed or configured)",
+        Archive::Own => "an archive of your own (`chatimg archive`)",
     }
 }
 
@@ -210,6 +215,7 @@ enum SourceKey {
     DebianSnapshot,
     Pypi,
     Npm,
+    Archive,
 }
 
 #[derive(Deserialize)]
@@ -316,6 +322,7 @@ fn configured(path: &Path) -> Result<BTreeMap<Archive, Vec<Place>>, SourcesError
             SourceKey::DebianSnapshot => Archive::DebianSnapshot,
             SourceKey::Pypi => Archive::Pypi,
             SourceKey::Npm => Archive::Npm,
+            SourceKey::Archive => Archive::Own,
         };
         let found = format!("{} in {}", archive.key(), path.display());
         let addresses = match value {

@@ -129,6 +129,16 @@ fn the_users_file_comes_before_the_environment_and_both_before_the_machine() {
 }
 
 #[test]
+fn an_archive_of_ones_own_is_named_by_the_file_or_the_environment() {
+    let config = ("/config.toml", "[sources]\narchive = \"/media/stick\"\n");
+    let env = ("CHATIMG_ARCHIVE", "https://a.example.org/chat");
+    assert_eq!(bases(&[config], &[env], Archive::Own), ["file:///media/stick/"]);
+    assert_eq!(bases(&[], &[env], Archive::Own), ["https://a.example.org/chat/"]);
+    // It is no mirror of anything.
+    assert_eq!(bases(&[config], &[env], Archive::Debian), [""; 0]);
+}
+
+#[test]
 fn pip_and_npm_configuration_files_are_read_in_their_order() {
     let home = ("HOME", "/home/me");
     let files = [
