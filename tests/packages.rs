@@ -89,7 +89,7 @@ impl Bench {
             root: PathBuf::from("/"),
         };
         let sources = Sources::discover(&settings).unwrap_or_else(|error| panic!("{error}"));
-        let http = Http::new().unwrap_or_else(|error| panic!("{error}"));
+        let http = Http::new();
         let (config, note) = (&settings.config, &|_: &str| ());
         let online = Online { store, http: &http, sources: &sources, config, note };
         let locked = resolve(&online, &request, Some(lock), &UpdateSet::None, lock.epoch);
