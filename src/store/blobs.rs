@@ -52,8 +52,12 @@ impl Store {
         if let Some(parent) = target.parent() {
             files::create_dirs(parent)?;
         }
-        if fs::hard_link(&from, &target).is_err() {
-            fs::copy(&from, &target).map_err(StoreError::io("copying", &from))?;
+        match fs::hard_link(&from, &target) {
+            // A copy would empty the file that both have.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                fs::copy(&from, &target).map_err(StoreError::io("copying", &from))?;
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -222,6 +226,18 @@ mod tests {
         partial.commit().expect("commit");
         assert_eq!(store.read_blob(&digest).expect("read").as_deref(), Some(&b"hello world"[..]));
         assert!(store.begin_blob(&digest).expect("begin").is_none());
+    }
+
+    #[test]
+    fn a_blob_that_is_lent_twice_stays_whole() {
+        let ((_dir, store), (_other_dir, other)) = (store(), store());
+        let digest = store.add_blob(b"hello").expect("added");
+        for _ in 0..2 {
+            store.lend_blob(&other, &digest).expect("lent");
+            for store in [&store, &other] {
+                assert_eq!(store.read_blob(&digest).expect("read").as_deref(), Some(&b"hello"[..]));
+            }
+        }
     }
 
     #[test]
