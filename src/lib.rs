@@ -15,6 +15,8 @@ pub mod digest;
 mod disk_use;
 pub mod evidence;
 pub mod fetch;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod host;
 pub mod image;
 pub mod interrupt;
@@ -31,3 +33,4 @@ pub mod tools;
 pub mod tree;
 pub mod ui;
 pub mod vm;
+mod zipped;
