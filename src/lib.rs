@@ -16,6 +16,8 @@ pub mod digest;
 mod disk_use;
 pub mod evidence;
 pub mod fetch;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod host;
 pub mod image;
 pub mod interrupt;
@@ -32,3 +34,4 @@ pub mod tools;
 pub mod tree;
 pub mod ui;
 pub mod vm;
+mod zipped;

@@ -162,6 +162,19 @@ fn wrong(message: &str, help: String) -> Wrong {
     Wrong { message: message.to_owned(), help }
 }
 
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    for (version, network, public) in
+        [(None, false, false), (Some(4), true, false), (Some(6), true, true), (None, true, true)]
+    {
+        let shape = Shape { version, network, public, min_prefix: 0 };
+        if let Ok(usual) = shape.parse(text) {
+            assert!(shape.parse(&usual).is_ok_and(|again| again == usual));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

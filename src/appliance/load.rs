@@ -320,3 +320,13 @@ fn secrets(
         }
     }
 }
+
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8], project: &Path) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let path = project.join("appliance.toml");
+    let document = Document::parse(&path, text.to_owned());
+    if let Err(error) = document.and_then(|document| plan(&document, &path)) {
+        _ = error.to_string();
+    }
+}

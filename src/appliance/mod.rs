@@ -1,13 +1,13 @@
 //! What the user asks for: `appliance.toml` and the overlays, checked, as a [`Plan`].
 
-mod address;
+pub(crate) mod address;
 mod bundles;
 mod catalog;
 mod change;
 pub(crate) mod document;
 pub(crate) mod error;
 pub(crate) mod keys;
-mod load;
+pub(crate) mod load;
 mod manifest;
 mod names;
 mod options;
@@ -22,7 +22,7 @@ mod target;
 mod template;
 mod tools;
 mod unique;
-mod units;
+pub(crate) mod units;
 pub(crate) mod walk;
 
 #[cfg(test)]

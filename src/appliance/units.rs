@@ -75,6 +75,14 @@ impl Quantity {
     }
 }
 
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    for kind in [&SIZE, &DURATION] {
+        _ = kind.parse(text).is_ok_and(|number| number >= 0);
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use super::CommandError;
+use super::{CommandError, Trust};
 use crate::appliance::{self, Plan};
 use crate::fetch::{Event as FetchEvent, Http, Settings, Sources, Wanted};
 use crate::image::{self, inventory};
@@ -34,6 +34,8 @@ pub struct Context<'a> {
     pub store: Store,
     /// Where to print.
     pub ui: &'a Ui,
+    /// Who may sign Debian's indexes.
+    pub trust: Trust,
 }
 
 /// What a virtual machine is started of.
@@ -72,7 +74,7 @@ pub(super) fn only_one(
 
 impl<'a> Context<'a> {
     /// Opens the store and starts to listen for Ctrl-C.
-    pub fn new(options: Options, ui: &'a Ui) -> Result<Self, CommandError> {
+    pub fn new(options: Options, ui: &'a Ui, trust: Trust) -> Result<Self, CommandError> {
         crate::interrupt::listen()?;
         let store = match options.store {
             Some(dir) => dir,
@@ -80,7 +82,7 @@ impl<'a> Context<'a> {
                 "finding the store: neither HOME nor XDG_CACHE_HOME is set; set CHATIMG_STORE",
             )?,
         };
-        Ok(Self { appliance: options.appliance, store: Store::open(&store)?, ui })
+        Ok(Self { appliance: options.appliance, store: Store::open(&store)?, ui, trust })
     }
 
     /// The folder of `appliance.toml`.

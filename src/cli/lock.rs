@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use super::CommandError;
 use super::context::Context;
-use crate::lock::deb::UpdateSet;
+use crate::lock::deb::{UpdateSet, aged};
 use crate::lock::{Lock, Online, resolve};
 use crate::ui::Phases;
 
@@ -44,7 +44,9 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     shown().begin("resolving");
     let note = |address: &str| shown().detail(address);
     let config = context.config();
+    let keyring = (context.trust)()?;
     let online = Online {
+        keyring: &keyring,
         store: &context.store,
         http: &http,
         sources: &sources,
@@ -55,6 +57,7 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let now = i64::try_from(now)?;
     let lock = resolve(&online, &plan.request, previous.as_ref(), &update, now)?;
     drop(phases);
+    aged(&lock, now).iter().for_each(|warning| context.ui.warn(warning));
     context.keep_uses("lock", true);
     let empty = Lock::default();
     let changes = previous.as_ref().unwrap_or(&empty).changes(&lock);

@@ -130,6 +130,12 @@ fn parse(text: &str) -> Vec<Vec<String>> {
     lines.map(|line| line.split(':').map(str::to_owned).collect()).collect()
 }
 
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    assert!(parse(text).iter().all(|row| !row.is_empty()));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -237,6 +237,12 @@ pub(super) fn make_dirs(root: &mut Root<'_>, path: &str) -> Result<(), ComposeEr
     Ok(())
 }
 
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    split_quoted(text);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -260,9 +260,14 @@ fn unpacked(store: &Store, tarball: &NpmTarball) -> Result<Tree, BundleError> {
     let mut key = Hasher::step("npm-package");
     key.field(tarball.digest.as_bytes());
     let made = store.tree(key.finish(), |pack| {
-        let bytes = store.read_blob(&tarball.digest)?;
-        let bytes = bytes.ok_or_else(|| bad_package(&tarball.name, "it is not in the store"))?;
-        let files = package(&bytes, pack).map_err(|why| bad_package(&tarball.name, why))?;
+        let blob = store.open_blob(&tarball.digest)?;
+        let blob = blob.ok_or_else(|| bad_package(&tarball.name, "it is not in the store"))?;
+        let files = package(blob, tarball.size, pack);
+        let files = files.or_else(|why| {
+            // A damaged copy shows as a damaged archive first; this removes it and says so.
+            store.read_blob(&tarball.digest)?;
+            Err(bad_package(&tarball.name, why))
+        })?;
         let mut tree = Tree::new();
         for (path, mode, node) in files {
             put(&mut tree, &path, Entry { meta: Meta::root(mode, 0), node })?;

@@ -1,10 +1,12 @@
 //! Files and archives by address and npm packages, put where their overlay wants them.
 
-use flate2::read::GzDecoder;
+use std::io::{self, BufRead, BufReader, Read};
+
+use flate2::bufread::GzDecoder;
 
 use super::system::{SystemError, SystemRoot};
 use crate::appliance::{Input, InputKind, Overlay};
-use crate::debian::archive::Limited;
+use crate::debian::archive::{self, Limited, OnlyZeros};
 use crate::debian::unpack::{Source, unpack};
 use crate::digest::{Digest, Hasher};
 use crate::lock::{Lock, npm_root};
@@ -25,15 +27,15 @@ pub(super) fn all<'a>(
 }
 
 /// The files of one, kept, or unpacked now.
-fn unpacked(store: &Store, input: &Input, lock: &Lock) -> Result<Tree, SystemError> {
+pub(super) fn unpacked(store: &Store, input: &Input, lock: &Lock) -> Result<Tree, SystemError> {
     let wrong = |why: String| SystemError::Input { name: input.name.clone(), why };
     let absent = || wrong("it is not in the store".to_owned());
-    let digest = locked(lock, input.kind, &input.name).ok_or_else(absent)?;
+    let (digest, size) = locked(lock, input.kind, &input.name).ok_or_else(absent)?;
     let mut key = Hasher::step("input");
     key.field(digest.as_bytes()).field(format!("{:?}", input.kind)).field(&input.into);
     key.field(lock.epoch.to_le_bytes());
     let made = store.tree(key.finish(), |pack| {
-        let bytes = store.read_blob(&digest)?.ok_or_else(absent)?;
+        let mut blob = store.open_blob(&digest)?.ok_or_else(absent)?;
         let mut tree = Tree::new();
         let mut put = |path: &str, mode, node| {
             let path: TreePath = path.trim_start_matches('/').parse()?;
@@ -44,10 +46,19 @@ fn unpacked(store: &Store, input: &Input, lock: &Lock) -> Result<Tree, SystemErr
             Ok::<_, SystemError>(tree.replace(path, Entry { meta, node })?)
         };
         match input.kind {
-            InputKind::Url => put(&input.into, 0o644, Node::File(pack.append(&bytes)?))?,
+            InputKind::Url => {
+                let file =
+                    pack.append_from(&mut blob)?.map_err(|error| wrong(error.to_string()))?;
+                put(&input.into, 0o644, Node::File(file))?;
+            }
             InputKind::Npm | InputKind::Archive => {
                 put(&input.into, 0o755, Node::Dir)?;
-                for (path, mode, node) in package(&bytes, pack).map_err(wrong)? {
+                let files = package(&mut blob, size, pack).or_else(|why| {
+                    // A damaged copy shows as a damaged archive first; this removes it and says so.
+                    store.read_blob(&digest)?;
+                    Err(wrong(why))
+                })?;
+                for (path, mode, node) in files {
                     put(&format!("{}/{path}", input.into), mode, node)?;
                 }
             }
@@ -70,31 +81,40 @@ pub(super) fn put(root: &mut SystemRoot<'_>, inputs: &[(&Input, Tree)]) -> Resul
     Ok(())
 }
 
-fn locked(lock: &Lock, kind: InputKind, name: &str) -> Option<Digest> {
+/// Digest and bytes.
+fn locked(lock: &Lock, kind: InputKind, name: &str) -> Option<(Digest, u64)> {
     match kind {
         InputKind::Url | InputKind::Archive => {
-            lock.urls.iter().find(|url| url.name == name).map(|url| url.digest)
+            lock.urls.iter().find(|url| url.name == name).map(|url| (url.digest, url.size))
         }
-        InputKind::Npm => npm_root(lock, name).map(|tarball| tarball.digest),
+        InputKind::Npm => npm_root(lock, name).map(|tarball| (tarball.digest, tarball.size)),
     }
 }
 
-/// The files of an npm tarball or another .tar.gz, its one top folder (`package`, mostly) taken off.
+/// The files of an npm tarball or another .tar.gz of so many bytes, its one top folder (`package`, mostly) taken off.
 pub(super) fn package(
-    bytes: &[u8],
+    blob: impl Read,
+    size: u64,
     pack: &mut PackWriter,
 ) -> Result<Vec<(String, u16, Node)>, String> {
-    within(MAX_BYTES, bytes, pack)
+    within(archive::limit(size).min(MAX_BYTES), blob, pack)
 }
 
 fn within(
     limit: u64,
-    bytes: &[u8],
+    blob: impl Read,
     pack: &mut PackWriter,
 ) -> Result<Vec<(String, u16, Node)>, String> {
+    let failed = |error: io::Error| error.to_string();
     let mut tree = Tree::new();
-    let mut reader = Limited::new(GzDecoder::new(bytes), limit);
+    let mut packed = BufReader::with_capacity(1 << 16, blob);
+    let mut reader = Limited::new(GzDecoder::new(&mut packed), limit);
     unpack(&mut reader, "", Source::Files, &mut tree, pack).map_err(|error| error.to_string())?;
+    io::copy(&mut reader, &mut OnlyZeros).map_err(failed)?;
+    drop(reader);
+    if !packed.fill_buf().map_err(failed)?.is_empty() {
+        return Err("something follows its compressed contents".to_owned());
+    }
     let mut files = Vec::new();
     let mut tops = tree.iter().filter(|(path, _)| path.parent().is_none());
     if let Some((second, _)) = tops.nth(1) {

@@ -1,14 +1,14 @@
 //! Plan and lock to a tree: packages as dpkg would install them, then what makes them a system.
 
-mod accounts;
-mod actions;
+pub(crate) mod accounts;
+pub(crate) mod actions;
 mod alternatives;
 mod appliance;
 mod bundle;
 mod claims;
 mod declarations;
 mod dpkg_db;
-mod finish;
+pub(crate) mod finish;
 mod formats;
 mod import;
 mod initscripts;
@@ -29,7 +29,7 @@ mod triggers;
 mod units;
 mod users;
 mod variant;
-mod wheels;
+pub(crate) mod wheels;
 
 pub use appliance::{
     ApplianceError, Inputs, bundled, compose, identity, installed, tools_tree, understood,
@@ -45,3 +45,24 @@ pub use secrets::SecretError;
 pub use system::SystemError;
 pub use variant::with_files;
 pub use wheels::WheelError;
+
+use crate::appliance::{Input, PythonEnv};
+use crate::lock::{Lock, Wheel};
+use crate::store::Store;
+use crate::tools::Tools;
+use crate::tree::Tree;
+
+/// A Python environment of these wheels, as [`compose`] has it.
+pub(crate) fn install_wheels(
+    store: &Store,
+    tools: &Tools,
+    env: &PythonEnv,
+    locked: &[Wheel],
+) -> Result<Tree, WheelError> {
+    wheels::install(finish::Finish { store, tools, epoch: 0 }, env, locked)
+}
+
+/// One input of an overlay, as [`compose`] has it.
+pub(crate) fn unpack_input(store: &Store, input: &Input, lock: &Lock) -> Result<Tree, SystemError> {
+    inputs::unpacked(store, input, lock)
+}

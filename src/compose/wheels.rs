@@ -6,8 +6,9 @@
 //! INTO/lib/python3.13/site-packages/...  with __pycache__ and *.dist-info
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Cursor, Read};
+pub(crate) mod archive;
+
+use std::io::BufReader;
 
 use super::finish::{Finish, FinishError, Source, compile};
 use crate::appliance::PythonEnv;
@@ -16,13 +17,10 @@ use crate::lock::Wheel;
 use crate::parallel::try_map;
 use crate::store::{PackWriter, StepError, Store, StoreError};
 use crate::tree::{Entry, Meta, Node, PathError, Tree, TreeError, TreePath};
+use archive::{Archive, Contents};
 
 /// The interpreter of the image.
 const PYTHON: &str = "python3.13";
-/// No wheel unpacks to more.
-const MAX_BYTES: u64 = 1 << 30;
-/// No wheel has more files.
-const MAX_FILES: usize = 50_000;
 
 /// A wheel that cannot be installed.
 #[derive(Debug, thiserror::Error)]
@@ -119,8 +117,8 @@ fn one(context: Finish<'_>, wheel: &Wheel, into: &str) -> Result<Tree, WheelErro
     key.field(context.tools.id().as_bytes()).field(context.epoch.to_le_bytes());
     made(context.store, key.finish(), |pack| {
         let missing = || WheelError::Missing { wheel: wheel.file.clone() };
-        let bytes = context.store.read_blob(&wheel.digest)?.ok_or_else(missing)?;
-        let archive = Archive::read(&wheel.file, bytes)?;
+        let file = context.store.blob_file(&wheel.digest)?.ok_or_else(missing)?;
+        let archive = Archive::read(wheel, BufReader::new(file), pack)?;
         let out = Target { tree: Tree::new(), pack, wheel: &wheel.file, epoch: context.epoch };
         unpack(context, &archive, into, out)
     })
@@ -132,130 +130,6 @@ fn made(
     make: impl FnOnce(&mut PackWriter) -> Result<Tree, WheelError>,
 ) -> Result<Tree, WheelError> {
     store.tree(key, make).map_err(StepError::into_inner)
-}
-
-/// A wheel's members, checked against its RECORD.
-struct Archive<'a> {
-    name: &'a str,
-    files: BTreeMap<String, Vec<u8>>,
-    dist_info: String,
-}
-
-impl<'a> Archive<'a> {
-    fn read(name: &'a str, bytes: Vec<u8>) -> Result<Self, WheelError> {
-        let bad = |member: &str, why: String| WheelError::Bad {
-            wheel: name.to_owned(),
-            member: member.to_owned(),
-            why,
-        };
-        let mut zip = zip::ZipArchive::new(Cursor::new(bytes))
-            .map_err(|error| bad("the archive", error.to_string()))?;
-        if zip.len() > MAX_FILES {
-            return Err(bad("the archive", format!("it has over {MAX_FILES} members")));
-        }
-        let (mut files, mut total) = (BTreeMap::new(), 0);
-        for index in 0..zip.len() {
-            let member = zip.by_index(index);
-            let member = member.map_err(|error| bad("the archive", error.to_string()))?;
-            let path = member.name().to_owned();
-            if member.is_symlink() {
-                return Err(bad(&path, "it is a symbolic link".to_owned()));
-            }
-            let checked =
-                TreePath::from_archive(&path).map_err(|error| bad(&path, error.to_string()))?;
-            if member.is_dir() {
-                continue;
-            }
-            if path.contains('\\') || checked.is_none_or(|checked| checked.as_str() != path) {
-                return Err(bad(&path, "its name is not a plain relative path".to_owned()));
-            }
-            let mut contents = Vec::new();
-            let mut limited = member.take(MAX_BYTES - total + 1);
-            limited.read_to_end(&mut contents).map_err(|error| bad(&path, error.to_string()))?;
-            total += contents.len() as u64;
-            if total > MAX_BYTES {
-                return Err(bad(&path, format!("the wheel unpacks to over {MAX_BYTES} bytes")));
-            }
-            if files.insert(path.clone(), contents).is_some() {
-                return Err(bad(&path, "it is there twice".to_owned()));
-            }
-        }
-        let infos: BTreeSet<_> = files
-            .keys()
-            .filter_map(|path| Some(path.split_once('/')?.0))
-            .filter(|dir| dir.ends_with(".dist-info"))
-            .collect();
-        let [dist_info] = infos.iter().collect::<Vec<_>>()[..] else {
-            return Err(bad("*.dist-info", format!("there are {}, not one", infos.len())));
-        };
-        let archive = Self { name, dist_info: (*dist_info).to_owned(), files };
-        archive.check_record()?;
-        Ok(archive)
-    }
-
-    fn bad(&self, member: &str, why: impl Into<String>) -> WheelError {
-        let (wheel, member) = (self.name.to_owned(), member.to_owned());
-        WheelError::Bad { wheel, member, why: why.into() }
-    }
-
-    /// A text file of the `.dist-info` folder.
-    fn info(&self, name: &str) -> Option<&str> {
-        let bytes = self.files.get(&format!("{}/{name}", self.dist_info))?;
-        std::str::from_utf8(bytes).ok()
-    }
-
-    /// Every file must be in RECORD with its digest, but for RECORD itself and its signatures.
-    fn check_record(&self) -> Result<(), WheelError> {
-        let record = self.info("RECORD").ok_or_else(|| self.bad("RECORD", "it is missing"))?;
-        let mut listed = BTreeMap::new();
-        for line in record.lines().filter(|line| !line.is_empty()) {
-            let row =
-                parse_row(line).ok_or_else(|| self.bad("RECORD", format!("bad row {line:?}")))?;
-            listed.insert(row.0, row.1);
-        }
-        for (path, contents) in &self.files {
-            let name = path.strip_prefix(&format!("{}/", self.dist_info)).unwrap_or("");
-            if ["RECORD", "RECORD.jws", "RECORD.p7s"].contains(&name) {
-                continue;
-            }
-            let wanted = format!("sha256={}", base64_url(Digest::of(contents).as_bytes()));
-            match listed.get(path) {
-                None => return Err(self.bad(path, "RECORD does not list it")),
-                Some(digest) if *digest != wanted => {
-                    return Err(self.bad(path, format!("RECORD has {digest}, it has {wanted}")));
-                }
-                Some(_) => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-/// One row of RECORD: path, digest. Paths with a comma or quote are quoted as in CSV.
-fn parse_row(line: &str) -> Option<(String, String)> {
-    let (path, rest) = if let Some(quoted) = line.strip_prefix('"') {
-        let end = quoted.find("\",")?;
-        (quoted[..end].replace("\"\"", "\""), &quoted[end + 2..])
-    } else {
-        let (path, rest) = line.split_once(',')?;
-        (path.to_owned(), rest)
-    };
-    Some((path, rest.split(',').next()?.to_owned()))
-}
-
-/// Base64 with `-` and `_`, without padding (RFC 4648, section 5).
-fn base64_url(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut out = String::new();
-    for chunk in bytes.chunks(3) {
-        let bits = (0..3).fold(0, |sum: u32, index| {
-            sum << 8 | u32::from(chunk.get(index).copied().unwrap_or(0))
-        });
-        for digit in 0..=chunk.len() {
-            out.push(char::from(DIGITS[(bits >> (18 - 6 * digit) & 63) as usize]));
-        }
-    }
-    out
 }
 
 struct Target<'a> {
@@ -294,7 +168,8 @@ fn unpack(
     mut out: Target<'_>,
 ) -> Result<Tree, WheelError> {
     let site = format!("{into}/lib/{PYTHON}/site-packages");
-    let data = format!("{}.data/", archive.dist_info.trim_end_matches(".dist-info"));
+    let data = archive.dist_info.strip_suffix(".dist-info").unwrap_or_default();
+    let data = format!("{data}.data/");
     let mut sources = Vec::new();
     for (member, contents) in &archive.files {
         let (path, script) = match member.strip_prefix(&data) {
@@ -306,14 +181,18 @@ fn unpack(
                 _ => return Err(archive.bad(member, "no installation scheme has this folder")),
             },
         };
-        if script {
-            let text = own_interpreter(contents, into);
-            out.file(&path, 0o755, &text)?;
-        } else {
-            out.file(&path, 0o644, contents)?;
+        match contents {
+            Contents::Text(text) if script => {
+                out.file(&path, 0o755, &own_interpreter(text, into))?;
+            }
+            Contents::Text(text) => out.file(&path, 0o644, text)?,
+            Contents::Packed(file) => {
+                out.put(&path, if script { 0o755 } else { 0o644 }, Node::File(*file))?;
+            }
         }
-        if path.ends_with(".py") && !script {
-            sources.push((path, contents));
+        match contents {
+            Contents::Text(text) if path.ends_with(".py") && !script => sources.push((path, text)),
+            _ => {}
         }
     }
     out.file(&format!("{site}/{}/INSTALLER", archive.dist_info), 0o644, b"chatimg\n")?;

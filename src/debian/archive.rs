@@ -19,6 +19,15 @@ use super::deb::DebError;
 /// More than any package of Debian needs once decompressed (the largest have about 3 GiB).
 const MAX_UNPACKED: u64 = 16 << 30;
 
+/// Bytes that a small package may have once decompressed; Debian's with more than that have at most 61 times their size.
+const SMALL: u64 = 512 << 20;
+
+/// More than that times its size is a bomb.
+const RATIO: u64 = 128;
+
+/// Bytes of control.tar, decompressed. The largest have some 20 MB, of checksums.
+const MAX_CONTROL: u64 = 64 << 20;
+
 /// The largest xz dictionary that is accepted is 64 MiB (`xz -9`).
 const XZ_MEMORY: u64 = 128 << 20;
 
@@ -37,7 +46,14 @@ pub struct Member<'a, R> {
     /// `.xz`
     ending: String,
     contents: BufReader<Take<&'a mut R>>,
+    /// Bytes that it may have decompressed.
+    limit: u64,
     padding: bool,
+}
+
+/// How many bytes so many may unpack to.
+pub(crate) fn limit(packed: u64) -> u64 {
+    packed.saturating_mul(RATIO).clamp(SMALL, MAX_UNPACKED)
 }
 
 fn bad(part: &str, why: impl Into<String>) -> DebError {
@@ -93,7 +109,7 @@ impl<R: Read> Members<R> {
             return Err(bad(&name, "its archive header is damaged"));
         }
         let contents = BufReader::with_capacity(1 << 16, (&mut self.reader).take(size));
-        Ok(Member { name, ending, contents, padding: size % 2 == 1 })
+        Ok(Member { name, ending, contents, limit: limit(size), padding: size % 2 == 1 })
     }
 
     /// Checks that nothing follows the last member.
@@ -122,7 +138,8 @@ impl<R: Read> Member<'_, R> {
         let name = self.name.clone();
         let decoder = decoder(&self.ending, &mut self.contents);
         let decoder = decoder.map_err(|error| bad(&name, error.to_string()))?;
-        let mut limited = Limited::new(decoder, MAX_UNPACKED);
+        let limit = if name.starts_with("control.tar") { MAX_CONTROL } else { self.limit };
+        let mut limited = Limited::new(decoder, limit);
         let result = use_it(&mut limited)?;
         io::copy(&mut limited, &mut OnlyZeros).map_err(|error| bad(&name, error.to_string()))?;
         drop(limited);
@@ -192,14 +209,14 @@ impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.left = self.left.checked_sub(count as u64).ok_or_else(|| {
-            io::Error::other(format!("it unpacks to over {} GiB", self.limit >> 30))
+            io::Error::other(format!("it unpacks to over {} MiB", self.limit >> 20))
         })?;
         Ok(count)
     }
 }
 
 /// What may follow the last entry of a tar archive.
-struct OnlyZeros;
+pub(crate) struct OnlyZeros;
 
 impl io::Write for OnlyZeros {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -247,6 +247,7 @@ fn fetch_from(
     let file = || place.file(&path);
     let in_release = place.get(&path, MAX_RELEASE)?;
     let verified = keyring
+        .of(suite.archive)
         .verify(&in_release, now)
         .map_err(|error| IndexError::Signature { file: file(), error })?;
     let checked = |release: &Release| {

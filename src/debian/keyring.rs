@@ -20,15 +20,19 @@
 mod signer;
 
 use super::openpgp::{Certificate, Malformed, Signature, dearmor, packets, tag};
+use crate::lock::DebArchive;
 
 pub use signer::Refusal;
 
-/// The keys that sign trixie, trixie-updates and trixie-security, as in Debian's own
+/// The keys that sign trixie and trixie-updates, and the one that signs trixie-security, as in Debian's own
 /// `debian-archive-keyring`.
-const DEBIAN: [&str; 3] = [
-    include_str!("../../keys/debian-archive-trixie-automatic.asc"),
-    include_str!("../../keys/debian-archive-trixie-security-automatic.asc"),
-    include_str!("../../keys/debian-archive-trixie-stable.asc"),
+const DEBIAN: [(DebArchive, &str); 3] = [
+    (DebArchive::Debian, include_str!("../../keys/debian-archive-trixie-automatic.asc")),
+    (
+        DebArchive::DebianSecurity,
+        include_str!("../../keys/debian-archive-trixie-security-automatic.asc"),
+    ),
+    (DebArchive::Debian, include_str!("../../keys/debian-archive-trixie-stable.asc")),
 ];
 
 const BEGIN_MESSAGE: &str = "-----BEGIN PGP SIGNED MESSAGE-----";
@@ -40,9 +44,13 @@ const END_KEY: &str = "-----END PGP PUBLIC KEY BLOCK-----";
 /// Checking one is slow enough that a file must not ask for thousands.
 const MAX_SIGNATURES: usize = 16;
 
-/// Pinned certificates.
+/// Pinned certificates, and what each may sign: a key that got into wrong hands gives away one archive only.
 #[derive(Clone, Debug)]
-pub struct Keyring(Vec<Certificate>);
+pub struct Keyring {
+    certificates: Vec<Certificate>,
+    /// Of each; `None`: anything.
+    signs: Vec<Option<DebArchive>>,
+}
 
 /// A message that was signed by a pinned key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +96,32 @@ fn list(found: &[(String, Refusal)]) -> String {
 impl Keyring {
     /// The keys of Debian 13 (trixie) that this program carries.
     pub fn debian() -> Result<Self, KeyringError> {
-        Self::from_armored(&DEBIAN)
+        let ring = Self::from_armored(&DEBIAN.map(|(_, text)| text))?;
+        Ok(Self { signs: DEBIAN.map(|(archive, _)| Some(archive)).into(), ..ring })
+    }
+
+    /// The keys that may sign the indexes of an archive.
+    #[must_use]
+    pub fn of(&self, archive: DebArchive) -> Self {
+        let both = self.certificates.iter().zip(&self.signs);
+        let may = both.filter(|(_, signs)| signs.is_none_or(|signs| signs == archive));
+        let (certificates, signs) = may.map(|(it, signs)| (it.clone(), *signs)).unzip();
+        Self { certificates, signs }
+    }
+
+    /// The same keys, for one archive only.
+    #[must_use]
+    pub fn only(self, archive: DebArchive) -> Self {
+        let signs = vec![Some(archive); self.certificates.len()];
+        Self { signs, ..self }
+    }
+
+    /// The keys of both.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.certificates.extend(other.certificates);
+        self.signs.extend(other.signs);
+        self
     }
 
     /// Reads ASCII-armoured certificates, one each.
@@ -103,7 +136,9 @@ impl Keyring {
                 }
             }
         };
-        (1..).zip(texts).map(read).collect::<Result<_, _>>().map(Self)
+        let certificates: Vec<_> = (1..).zip(texts).map(read).collect::<Result<_, _>>()?;
+        let signs = vec![None; certificates.len()];
+        Ok(Self { certificates, signs })
     }
 
     /// The text of a clear-signed `message`, if a key of this ring that is good at `now` (seconds
@@ -132,12 +167,15 @@ impl Keyring {
                 found.push((UNNAMED.to_owned(), Refusal::NotOfText));
                 continue;
             };
-            match signer::judge(&self.0, &signature, signed.as_bytes(), now) {
+            match signer::judge(&self.certificates, &signature, signed.as_bytes(), now) {
                 Ok(signer) => return Ok(Verified { text, signer }),
                 Err(refusal) => found.push((issuer(&signature), refusal)),
             }
         }
-        Err(KeyringError::NoGoodSignature { found, pinned: signer::fingerprints(&self.0) })
+        Err(KeyringError::NoGoodSignature {
+            found,
+            pinned: signer::fingerprints(&self.certificates),
+        })
     }
 }
 

@@ -1,18 +1,25 @@
 //! A tar archive into a tree. The archive is not trusted: nothing is written anywhere but to the store's
 //! pack, and what a root file system cannot hold unambiguously is refused, not skipped.
 
+mod said;
+
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read};
 
 use tar::EntryType;
 
+use said::{Said, damaged, plain_numbers};
+
 use crate::store::{PackWriter, StoreError};
 use crate::tree::{Entry, Meta, Node, PathError, Tree, TreeError, TreePath};
 
 /// More entries than any package has (the largest have about 100 000).
-const MAX_ENTRIES: usize = 1_000_000;
-/// Bytes of the names of folders that no entry has named, together: a small archive can ask for very many.
-const MAX_IMPLIED: usize = 64 << 20;
+const MAX_ENTRIES: usize = 250_000;
+/// Bytes of all names, link targets and attributes together, and of the folders that no entry has named: a small archive
+/// can ask for very many.
+const MAX_NAMES: usize = 16 << 20;
+/// No file is of a later time, in seconds since 1970 (year 2242): what file systems can keep.
+const MAX_TIME: u64 = 1 << 33;
 
 /// What an archive is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,32 +69,30 @@ pub fn unpack(
     tree: &mut Tree,
     pack: &mut PackWriter,
 ) -> Result<Vec<String>, UnpackError> {
-    let mut target = Target {
-        top,
-        source,
-        tree,
-        pack,
-        implied: HashSet::new(),
-        implied_bytes: 0,
-        has_root: false,
-    };
+    let mut target =
+        Target { top, source, tree, pack, implied: HashSet::new(), names: 0, has_root: false };
     if !top.is_empty() {
         target.tree.make_dirs(&top.parse()?, 0)?;
     }
     let mut names = Vec::new();
+    let mut said = Said::default();
     let mut archive = tar::Archive::new(Watched { inner: reader, ended: false });
-    for entry in archive.entries()? {
-        if names.len() == MAX_ENTRIES {
-            let why = format!("the archive has over {MAX_ENTRIES} entries");
-            return Err(UnpackError::Entry { name: top.to_owned(), why });
+    for (number, entry) in archive.entries()?.raw(true).enumerate() {
+        // Those that are about others count, too.
+        if number == MAX_ENTRIES {
+            return Err(damaged(format!("it has over {MAX_ENTRIES} entries")));
         }
         let mut entry = entry?;
+        if said.hear(&mut entry, source)? {
+            continue;
+        }
         if source == Source::Files && entry.header().entry_type() == EntryType::XGlobalHeader {
             comment(&mut entry)?;
             continue;
         }
-        names.push(target.add(&mut entry)?);
+        names.push(target.add(&mut entry, &std::mem::take(&mut said))?);
     }
+    said.end()?;
     if archive.into_inner().ended {
         return Err(io::Error::other("its end is missing").into());
     }
@@ -102,8 +107,11 @@ fn comment(entry: &mut tar::Entry<'_, impl Read>) -> Result<(), UnpackError> {
     if read.is_ok() && text.lines().all(said) {
         return Ok(());
     }
-    let why = "it says more than a comment of all files".to_owned();
-    Err(UnpackError::Entry { name: "a global PAX header".to_owned(), why })
+    Err(refused("a global PAX header", "it says more than a comment of all files"))
+}
+
+fn refused(name: &str, why: &str) -> UnpackError {
+    UnpackError::Entry { name: name.to_owned(), why: why.to_owned() }
 }
 
 /// Notes that the bytes ran out, which `tar` takes for the end of the archive too.
@@ -127,34 +135,42 @@ struct Target<'a> {
     pack: &'a mut PackWriter,
     /// Directories that no entry has named yet.
     implied: HashSet<TreePath>,
-    /// Bytes of their names, all there ever were.
-    implied_bytes: usize,
+    /// Bytes of all names so far, theirs too.
+    names: usize,
     /// Whether an entry has named the root.
     has_root: bool,
 }
 
 impl Target<'_> {
-    fn add(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> Result<String, UnpackError> {
-        let name = text(&entry.path_bytes())?;
-        let refuse = |why: &str| UnpackError::Entry { name: name.clone(), why: why.to_owned() };
-        if self.source == Source::Package && entry.pax_extensions()?.is_some() {
-            return Err(refuse("it has a PAX header, which no package may"));
+    fn add(
+        &mut self,
+        entry: &mut tar::Entry<'_, impl Read>,
+        said: &Said,
+    ) -> Result<String, UnpackError> {
+        let name = match &said.name {
+            Some(name) => text(name)?,
+            None => text(&entry.header().path_bytes())?,
+        };
+        let refuse = |why: &str| Err(refused(&name, why));
+        self.account(name.len(), &name)?;
+        if name.starts_with('/') {
+            return refuse("its name begins with '/'");
         }
-        let meta = meta(&name, entry, self.source)?;
+        let meta = self.meta(&name, entry, said)?;
         let kind = entry.header().entry_type();
         if kind != EntryType::Regular && entry.size() > 0 {
-            return Err(refuse("it has contents but is no regular file"));
+            return refuse("it has contents but is no regular file");
         }
         let Some(inside) = TreePath::from_archive(&name)? else {
             return self.root(kind, name);
         };
         // dpkg makes a directory of any file that is spelled so.
         if kind != EntryType::Directory && name.ends_with('/') {
-            return Err(refuse("its name ends in '/', but it is no directory"));
+            return refuse("its name ends in '/', but it is no directory");
         }
         let path = self.place(&inside)?;
         self.imply_parents(&path)?;
-        let node = self.node(&name, entry)?;
+        let node = self.node(&name, entry, said)?;
         let entry = Entry { meta, node };
         if entry.node == Node::Dir && self.implied.remove(&path) {
             self.tree.replace(path, entry)?;
@@ -162,6 +178,15 @@ impl Target<'_> {
             self.tree.insert(path, entry)?;
         }
         Ok(format!("/{inside}"))
+    }
+
+    /// Counts bytes that stay in memory.
+    fn account(&mut self, bytes: usize, name: &str) -> Result<(), UnpackError> {
+        self.names += bytes;
+        match self.names > MAX_NAMES {
+            true => Err(refused(name, "the names in the archive are too long together")),
+            false => Ok(()),
+        }
     }
 
     /// The root directory itself, which a tree does not list.
@@ -192,10 +217,9 @@ impl Target<'_> {
             above = parent.rsplit_once('/').map(|(above, _)| above);
         }
         let Some(deepest) = missing.first() else { return Ok(()) };
-        self.implied_bytes += missing.iter().map(|parent| parent.as_str().len()).sum::<usize>();
-        if self.implied_bytes > MAX_IMPLIED {
-            let why = "the archive has too many folders".to_owned();
-            return Err(UnpackError::Entry { name: path.to_string(), why });
+        self.names += missing.iter().map(|parent| parent.as_str().len()).sum::<usize>();
+        if self.names > MAX_NAMES {
+            return Err(refused(path.as_str(), "the archive has too many folders"));
         }
         self.tree.make_dirs(deepest, 0)?;
         self.implied.extend(missing);
@@ -206,15 +230,20 @@ impl Target<'_> {
         &mut self,
         name: &str,
         entry: &mut tar::Entry<'_, impl Read>,
+        said: &Said,
     ) -> Result<Node, UnpackError> {
-        let refuse = |why: &str| UnpackError::Entry { name: name.to_owned(), why: why.to_owned() };
+        let refuse = |why: &str| refused(name, why);
         let kind = entry.header().entry_type();
         Ok(match kind {
             EntryType::Directory => Node::Dir,
             EntryType::Regular => Node::File(self.pack.append_from(entry)??),
-            EntryType::Symlink => Node::Symlink(link(name, entry)?),
+            EntryType::Symlink => Node::Symlink(self.link(name, entry, said)?),
             EntryType::Link => {
-                let target = TreePath::from_archive(&link(name, entry)?)?;
+                let target = self.link(name, entry, said)?;
+                if target.starts_with('/') {
+                    return Err(refuse("its target begins with '/'"));
+                }
+                let target = TreePath::from_archive(&target)?;
                 let target = target.ok_or_else(|| refuse("it is a hard link to the root"))?;
                 let target = self.place(&target)?;
                 match self.tree.get(target.as_str()).map(|entry| &entry.node) {
@@ -240,58 +269,89 @@ impl Target<'_> {
             other => return Err(refuse(&format!("unknown kind of entry {other:?}"))),
         })
     }
+
+    fn link(
+        &mut self,
+        name: &str,
+        entry: &tar::Entry<'_, impl Read>,
+        said: &Said,
+    ) -> Result<String, UnpackError> {
+        let target = match &said.link {
+            Some(link) => text(link)?,
+            None => {
+                let link = entry.header().link_name_bytes();
+                text(&link.ok_or_else(|| refused(name, "it is a link to nothing"))?)?
+            }
+        };
+        if target.is_empty() || target.len() > 4095 || target.contains(['\0', '\n']) {
+            return Err(refused(name, "its link target is empty, too long, or not one line"));
+        }
+        self.account(target.len(), name)?;
+        Ok(target)
+    }
+
+    fn meta(
+        &mut self,
+        name: &str,
+        entry: &tar::Entry<'_, impl Read>,
+        said: &Said,
+    ) -> Result<Meta, UnpackError> {
+        let refuse = |why: &str| refused(name, why);
+        let header = entry.header();
+        let pax = said.pax.as_ref();
+        if pax.and_then(|pax| pax.size).is_some_and(|size| size != entry.size()) {
+            return Err(refuse("its PAX header and its own disagree about its size"));
+        }
+        let xattrs = match pax {
+            Some(pax) => self.xattrs(name, &pax.xattrs)?,
+            None => BTreeMap::new(),
+        };
+        let mode = u16::try_from(header.mode()? & 0o7777).expect("masked to 12 bits");
+        if self.source == Source::Files {
+            plain_numbers(name, header)?;
+            if header.entry_type() == EntryType::Regular && mode & 0o6000 != 0 {
+                return Err(refuse(
+                    "it wants to run as somebody else (set-user-ID or set-group-ID)",
+                ));
+            }
+            return Ok(Meta { mode, uid: 0, gid: 0, mtime: 0, xattrs });
+        }
+        // The last one stands for nobody: "as it is", for chown(2).
+        let id = |id: u64| match u32::try_from(id) {
+            Ok(id) if id != u32::MAX => Ok(id),
+            _ => Err(refuse("its owner is out of range")),
+        };
+        let mtime = header.mtime()?;
+        if mtime > MAX_TIME {
+            return Err(refuse("its time is out of range"));
+        }
+        let uid = id(pax.and_then(|pax| pax.uid).map_or_else(|| header.uid(), Ok)?)?;
+        let gid = id(pax.and_then(|pax| pax.gid).map_or_else(|| header.gid(), Ok)?)?;
+        plain_numbers(name, header)?;
+        Ok(Meta { mode, uid, gid, mtime: mtime.cast_signed(), xattrs })
+    }
+
+    fn xattrs(
+        &mut self,
+        name: &str,
+        said: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<BTreeMap<String, Vec<u8>>, UnpackError> {
+        if self.source == Source::Files {
+            // Others say nothing to the box; these would give rights.
+            let gives = |key: &&String| !key.starts_with("user.") && !key.starts_with("com.apple.");
+            return match said.keys().find(gives) {
+                Some(key) => Err(refused(name, &format!("it has the extended attribute {key:?}"))),
+                None => Ok(BTreeMap::new()),
+            };
+        }
+        for (key, value) in said {
+            self.account(key.len() + value.len(), name)?;
+        }
+        Ok(said.clone())
+    }
 }
 
 fn text(bytes: &[u8]) -> Result<String, UnpackError> {
-    String::from_utf8(bytes.to_vec()).map_err(|_| UnpackError::Entry {
-        name: String::from_utf8_lossy(bytes).into_owned(),
-        why: "its name is not UTF-8".to_owned(),
-    })
-}
-
-fn link(name: &str, entry: &tar::Entry<'_, impl Read>) -> Result<String, UnpackError> {
-    let refuse = |why: &str| UnpackError::Entry { name: name.to_owned(), why: why.to_owned() };
-    let target = entry.link_name_bytes().ok_or_else(|| refuse("it is a link to nothing"))?;
-    let target = text(&target)?;
-    if target.is_empty() || target.len() > 4095 || target.contains(['\0', '\n']) {
-        return Err(refuse("its link target is empty, too long, or not one line"));
-    }
-    Ok(target)
-}
-
-fn meta(
-    name: &str,
-    entry: &mut tar::Entry<'_, impl Read>,
-    source: Source,
-) -> Result<Meta, UnpackError> {
-    let refuse = |why: &str| UnpackError::Entry { name: name.to_owned(), why: why.to_owned() };
-    let xattrs = xattrs(name, entry)?;
-    let header = entry.header();
-    let mode = u16::try_from(header.mode()? & 0o7777).expect("masked to 12 bits");
-    if source == Source::Files {
-        return Ok(Meta { mode, uid: 0, gid: 0, mtime: 0, xattrs });
-    }
-    let id = |id: u64| u32::try_from(id).map_err(|_| refuse("its owner is out of range"));
-    let mtime = i64::try_from(header.mtime()?).map_err(|_| refuse("its time is out of range"))?;
-    Ok(Meta { mode, uid: id(header.uid()?)?, gid: id(header.gid()?)?, mtime, xattrs })
-}
-
-fn xattrs(
-    name: &str,
-    entry: &mut tar::Entry<'_, impl Read>,
-) -> Result<BTreeMap<String, Vec<u8>>, UnpackError> {
-    let mut found = BTreeMap::new();
-    let Some(extensions) = entry.pax_extensions()? else { return Ok(found) };
-    for extension in extensions {
-        let extension = extension?;
-        let key = extension.key_bytes();
-        if let Some(key) = key.strip_prefix(b"SCHILY.xattr.") {
-            let value = extension.value_bytes().to_vec();
-            if found.insert(text(key)?, value).is_some() {
-                let why = "an extended attribute is given twice".to_owned();
-                return Err(UnpackError::Entry { name: name.to_owned(), why });
-            }
-        }
-    }
-    Ok(found)
+    String::from_utf8(bytes.to_vec())
+        .map_err(|_| refused(&String::from_utf8_lossy(bytes), "its name is not UTF-8"))
 }

@@ -46,6 +46,14 @@ pub(super) fn check(file: &[u8], payload: &[u8], key: &PublicKey) -> Result<(), 
     }
 }
 
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
+    if let Ok(key) = PublicKey::parse(key) {
+        assert!(check(bytes, b"{}", &key).is_err(), "nobody has this key");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

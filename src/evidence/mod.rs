@@ -12,7 +12,7 @@
 //!
 //! Nothing else than what these functions write is taken: each text is made anew and compared, so no bit of it can change unseen.
 
-mod dsse;
+pub(crate) mod dsse;
 mod files;
 mod place;
 mod provenance;

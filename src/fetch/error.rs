@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use crate::digest::Digest;
 use crate::store::StoreError;
 
 /// What one place answered instead of the bytes.
@@ -102,7 +101,7 @@ pub enum FetchError {
     },
     /// What is at an address is not what was there when it was locked.
     #[error(
-        "input {name}: wrong bytes from {address}, with SHA-256 {actual} instead of {expected}; if its author replaced \
+        "input {name}: wrong bytes from {address}, {actual} instead of {expected}; if its author replaced \
          them, {remedy}"
     )]
     Replaced {
@@ -111,11 +110,38 @@ pub enum FetchError {
         /// Where.
         address: String,
         /// What should be there.
-        expected: Digest,
+        expected: String,
         /// What is there.
         actual: String,
         /// What to do.
         remedy: String,
+    },
+    /// A file is not what an index says of it.
+    #[error(
+        "{file} from {address}: {why}; that place is damaged or was tampered with: use another one"
+    )]
+    Lie {
+        /// The file.
+        file: String,
+        /// Where it is.
+        address: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A place that had the locked version offers only older ones.
+    #[error(
+        "{name} is locked at {locked}, which {place} does not offer any more; the newest there is {found}. That place may \
+         hold updates back: name another one in [sources]; or run `chatimg lock --update {name}`, which takes the older one"
+    )]
+    Withheld {
+        /// The input.
+        name: String,
+        /// Its locked version.
+        locked: String,
+        /// Who offers it.
+        place: String,
+        /// The version that would be taken.
+        found: String,
     },
     /// Several inputs are missing.
     #[error("{}", join(.0))]
@@ -140,6 +166,27 @@ pub enum FetchError {
 }
 
 impl FetchError {
+    /// The same, if the input `name` was locked and now there are other bytes at `url`.
+    pub(crate) fn of_locked(
+        self,
+        name: &str,
+        url: &url::Url,
+        locked: Option<crate::digest::Digest>,
+    ) -> Self {
+        match (self, locked) {
+            (Self::Get { answer: Answer::WrongBytes { actual }, .. }, Some(expected)) => {
+                Self::Replaced {
+                    name: name.to_owned(),
+                    address: super::http::shown(url),
+                    expected: format!("SHA-256 {expected}"),
+                    actual: format!("with SHA-256 {actual}"),
+                    remedy: format!("run `chatimg lock --update {name}`"),
+                }
+            }
+            (error, _) => error,
+        }
+    }
+
     /// A place gave other bytes than those asked for.
     pub(crate) fn wrong_bytes(url: &url::Url, actual: &crate::digest::Digest) -> Self {
         let answer = Answer::WrongBytes { actual: actual.to_string() };

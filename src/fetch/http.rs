@@ -6,7 +6,7 @@
 //! limit.
 
 mod client;
-mod proxy;
+pub(crate) mod proxy;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};

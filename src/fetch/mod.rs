@@ -6,10 +6,10 @@
 
 mod download;
 mod error;
-mod http;
+pub(crate) mod http;
 mod pip;
 pub(crate) mod simple;
-mod sources;
+pub(crate) mod sources;
 #[cfg(test)]
 pub(crate) mod testserver;
 pub(crate) mod wanted;

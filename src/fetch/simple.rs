@@ -7,8 +7,10 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use url::Url;
 
 use super::wanted::web_url;
@@ -17,6 +19,8 @@ use crate::digest::Digest;
 
 /// No project page is larger.
 const MAX_PAGE: u64 = 64 << 20;
+/// No project has more files; those behind are left out.
+const MAX_LINKS: usize = 100_000;
 const ACCEPT: &str = "application/vnd.pypi.simple.v1+json, text/html;q=0.5";
 
 /// A file that a project page names.
@@ -69,14 +73,29 @@ fn html(page: &Url, text: &str) -> Vec<Link> {
         if name == "base" {
             base = base.join(href).unwrap_or(base);
         } else if name == "a" {
-            links.extend(anchor(&base, href, &attributes));
+            links.extend(anchor(page, &base, href, &attributes));
+            if links.len() == MAX_LINKS {
+                break;
+            }
         }
     }
     links
 }
 
-fn anchor(base: &Url, href: &str, attributes: &BTreeMap<String, String>) -> Option<Link> {
-    let mut url = web_url(base.join(href).ok()?.as_str())?;
+/// The address of a file, from a page: only the web's, and none that anybody on the way could change if the page's own
+/// could not be changed.
+fn file_url(page: &Url, base: &Url, text: &str) -> Option<Url> {
+    let url = web_url(base.join(text).ok()?.as_str())?;
+    (page.scheme() != "https" || url.scheme() == "https").then_some(url)
+}
+
+fn anchor(
+    page: &Url,
+    base: &Url,
+    href: &str,
+    attributes: &BTreeMap<String, String>,
+) -> Option<Link> {
+    let mut url = file_url(page, base, href)?;
     let digest = url.fragment().and_then(sha256);
     url.set_fragment(None);
     let metadata = ["data-core-metadata", "data-dist-info-metadata"];
@@ -140,7 +159,45 @@ fn unescape(text: &str) -> String {
 
 #[derive(Deserialize)]
 struct Document {
-    files: Vec<serde_json::Value>,
+    files: Files,
+}
+
+/// The files that can be understood.
+struct Files(Vec<JsonFile>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Listed {
+    File(Box<JsonFile>),
+    Odd(serde::de::IgnoredAny),
+}
+
+impl<'de> Deserialize<'de> for Files {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_seq(OneByOne).map(Self)
+    }
+}
+
+/// Keeps none of what is left out.
+struct OneByOne;
+
+impl<'de> Visitor<'de> for OneByOne {
+    type Value = Vec<JsonFile>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of files")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Self::Value, A::Error> {
+        let mut files = Vec::new();
+        while let Some(listed) = all.next_element()? {
+            match listed {
+                Listed::File(file) if files.len() < MAX_LINKS => files.push(*file),
+                Listed::File(_) | Listed::Odd(_) => {}
+            }
+        }
+        Ok(files)
+    }
 }
 
 #[derive(Deserialize)]
@@ -158,11 +215,10 @@ struct JsonFile {
 
 fn json(page: &Page) -> Vec<Link> {
     let Ok(document) = serde_json::from_slice::<Document>(&page.body) else { return Vec::new() };
-    let link = |value| {
-        let file: JsonFile = serde_json::from_value(value).ok()?;
+    let link = |file: JsonFile| {
         Some(Link {
             name: file.filename,
-            url: web_url(page.url.join(&file.url).ok()?.as_str())?,
+            url: file_url(&page.url, &page.url, &file.url)?,
             digest: file.hashes.get("sha256").and_then(|digest| digest.parse().ok()),
             requires_python: file.requires_python,
             yanked: !matches!(
@@ -172,7 +228,19 @@ fn json(page: &Page) -> Vec<Link> {
             metadata: file.core_metadata.and_then(|value| value["sha256"].as_str()?.parse().ok()),
         })
     };
-    document.files.into_iter().filter_map(link).collect()
+    document.files.0.into_iter().filter_map(link).collect()
+}
+
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Ok(url) = Url::parse("https://example.org/simple/a/") else { return };
+    for content_type in ["text/html", "application/vnd.pypi.simple.v1+json"] {
+        let page =
+            Page { url: url.clone(), content_type: content_type.to_owned(), body: bytes.to_vec() };
+        for link in parse(&page) {
+            assert_eq!(link.url.scheme(), "https", "nothing less than the page's own");
+        }
+    }
 }
 
 #[cfg(test)]
@@ -222,6 +290,25 @@ mod tests {
         }
         assert_eq!(parse(&page("text/html", "<a href=file:///etc/passwd>x</a>")), []);
         assert_eq!(parse(&page("application/vnd.pypi.simple.v1+json", "[]")), []);
+        // What comes by https leads to nothing less.
+        let plain = "http://files.example.org/foo-1-py3-none-any.whl";
+        for body in
+            [format!("<a href={plain}>x</a>"), format!("<base href={plain}><a href=x>x</a>")]
+        {
+            assert_eq!(parse(&page("text/html", &body)), [], "{body}");
+        }
+        let json = format!("{{\"files\":[{{\"filename\":\"x\",\"url\":\"{plain}\"}}]}}");
+        assert_eq!(parse(&page("application/vnd.pypi.simple.v1+json", &json)), []);
+    }
+
+    #[test]
+    fn a_page_of_any_length_gives_no_more_files_than_a_project_has() {
+        let html = "<a href=x>".repeat(MAX_LINKS + 7);
+        assert_eq!(parse(&page("text/html", &html)).len(), MAX_LINKS);
+        let file = "{\"filename\":\"x\",\"url\":\"x\"},1,";
+        let json = format!("{{\"files\":[{}0]}}", file.repeat(MAX_LINKS + 7));
+        let links = parse(&page("application/vnd.pypi.simple.v1+json", &json));
+        assert_eq!(links.len(), MAX_LINKS);
     }
 
     proptest::proptest! {

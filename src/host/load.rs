@@ -73,6 +73,10 @@ pub(super) fn load(path: &Path, privacy: Privacy) -> Result<Settings, LoadError>
     let help = "name a host.toml that you may read; docs/host.md describes it";
     let error = |source| LoadError::Read { path: path.to_owned(), source, help };
     let (text, mode) = read(path).map_err(error)?;
+    parse(path, text, mode, privacy)
+}
+
+fn parse(path: &Path, text: String, mode: u32, privacy: Privacy) -> Result<Settings, LoadError> {
     let (report, warnings) = (Report::default(), Report::default());
     let document = Document::parse_private(path, text, &is_public)?;
     let dir = path.parent().unwrap_or(Path::new(""));
@@ -159,6 +163,16 @@ fn unused_password(
     let user = root.get("mail").is_some_and(|mail| mail.is_table_with("user"));
     if let Some((name, _)) = password.filter(|_| !user) {
         reading.warn(name, "nothing uses this password", "set \"user\" of [mail] as well");
+    }
+}
+
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let path = Path::new("/nowhere/host.toml");
+    match parse(path, text.to_owned(), 0o600, Privacy::Ignored) {
+        Ok(settings) => assert!(settings.encode().len() <= MAX_SIZE),
+        Err(error) => _ = error.to_string(),
     }
 }
 

@@ -15,7 +15,7 @@
 mod acme;
 mod address;
 mod calls;
-mod load;
+pub(crate) mod load;
 mod mail;
 mod names;
 mod network;

@@ -5,7 +5,7 @@
 //! `/lib/modules/order`, one name a line; for a mirror, mdadm and its libraries. A zstd-compressed cpio ([`cpio`]).
 
 mod cpio;
-mod modules;
+pub(crate) mod modules;
 
 use cpio::Cpio;
 use modules::Index;

@@ -11,7 +11,7 @@ mod ext4;
 mod fat;
 mod gpt;
 pub mod grub;
-mod initrd;
+pub(crate) mod initrd;
 pub mod inventory;
 pub mod layout;
 mod manifest;

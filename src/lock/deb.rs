@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Deb, Group, Index, Lock};
 use crate::debian::index::{self, IndexError, IndexSource, SuiteIndex, TRIXIE};
-use crate::debian::keyring::{Keyring, KeyringError};
+use crate::debian::keyring::Keyring;
 use crate::debian::packages::{self, PackagesError};
 use crate::debian::solve::{self, Archive, PackageId, SolveError, Wanted};
 
@@ -36,9 +36,6 @@ pub enum UpdateSet {
 /// Why there is no lock.
 #[derive(Debug, thiserror::Error)]
 pub enum DebLockError {
-    /// The keyring this program carries.
-    #[error("reading the archive keyring")]
-    Keyring(#[from] KeyringError),
     /// No trustworthy index.
     #[error(transparent)]
     Index(#[from] IndexError),
@@ -74,6 +71,11 @@ const fn show(group: Group) -> &'static str {
 }
 
 impl UpdateSet {
+    /// Whether an input is to be updated by its name.
+    pub(super) fn names(&self, name: &str) -> bool {
+        matches!(self, Self::Names(names) if names.contains(name))
+    }
+
     /// Whether an input stays as it is locked.
     pub(super) fn holds(&self, name: &str) -> bool {
         match self {
@@ -84,21 +86,10 @@ impl UpdateSet {
     }
 }
 
-/// Resolves `request` over the indexes of trixie, signed by Debian's pinned keys, at the time `now`
+/// Resolves `request` over the indexes of trixie, signed by keys of `keyring`, at the time `now`
 /// (seconds since 1970). What `previous` locked stays as it is, where `update` does not say
 /// otherwise.
 pub fn resolve(
-    request: &BTreeMap<Group, BTreeSet<String>>,
-    previous: Option<&Lock>,
-    update: &UpdateSet,
-    source: &dyn IndexSource,
-    now: i64,
-) -> Result<DebLock, DebLockError> {
-    resolve_trusting(&Keyring::debian()?, request, previous, update, source, now)
-}
-
-/// As `resolve`, with other keys than Debian's.
-pub fn resolve_trusting(
     keyring: &Keyring,
     request: &BTreeMap<Group, BTreeSet<String>>,
     previous: Option<&Lock>,
@@ -119,6 +110,24 @@ pub fn resolve_trusting(
     let mut indexes: Vec<Index> = suites.iter().map(record).collect();
     indexes.sort_by(|a, b| a.suite.cmp(&b.suite));
     Ok(DebLock { indexes, debs })
+}
+
+/// Debian makes a point release every two months or so, and its main index has no end of validity: an archive can show an old
+/// one for ever.
+const QUIET: i64 = 100 * 86_400;
+
+/// Words about each index that is so old that somebody may be holding newer ones back. `now`: seconds since 1970.
+pub fn aged(lock: &Lock, now: i64) -> Vec<String> {
+    let old = |index: &&Index| now.saturating_sub(index.date) > QUIET;
+    let words = |index: &Index| {
+        let days = now.saturating_sub(index.date) / 86_400;
+        format!(
+            "the index of '{}' was made {days} days ago; Debian makes new ones more often, so this archive may be stale or \
+             withhold updates: compare with another one",
+            index.suite
+        )
+    };
+    lock.indexes.iter().filter(old).map(words).collect()
 }
 
 fn record(index: &SuiteIndex) -> Index {

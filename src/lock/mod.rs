@@ -5,9 +5,9 @@ pub mod deb;
 mod diff;
 mod file;
 mod model;
-mod npm;
+pub(crate) mod npm;
 mod online;
-mod pypi;
+pub(crate) mod pypi;
 mod resolve;
 mod url;
 
@@ -19,6 +19,7 @@ pub use model::{
 };
 pub use npm::{NpmError, check_npm_range, npm_locked, npm_root, resolve_npm};
 pub use online::Online;
+pub(crate) use pypi::check_wheel_metadata;
 pub use pypi::{PypiError, check_requirement, resolve_python};
 pub use resolve::{ResolveError, resolve};
 pub use url::resolve_urls;

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::deb::{self, DebLock, DebLockError, UpdateSet};
 use super::online::Online;
-use super::{Lock, NpmError, PypiError, Request, resolve_npm, resolve_python, resolve_urls};
+use super::{
+    Lock, NpmError, NpmTarball, PypiError, Request, resolve_npm, resolve_python, resolve_urls,
+};
 use crate::debian::index::{IndexSource, SourceError};
 use crate::diagnostic::nearest;
 use crate::digest::Digest;
@@ -53,7 +55,8 @@ pub fn resolve(
 ) -> Result<Lock, ResolveError> {
     let update = &known(previous, update)?;
     let source = Net(*online);
-    let DebLock { indexes, debs } = deb::resolve(&request.debian, previous, update, &source, now)?;
+    let DebLock { indexes, debs } =
+        deb::resolve(online.keyring, &request.debian, previous, update, &source, now)?;
     let epoch = indexes.iter().map(|index| index.date).max().unwrap_or(now);
     let mut lock = Lock { epoch, request: request.clone(), indexes, debs, ..Lock::default() };
     let Online { store, http, .. } = *online;
@@ -61,17 +64,20 @@ pub fn resolve(
         fetch::ask_pip(store, http, online.sources.clone(), &lock).map_err(ResolveError::Pip)?;
     let online = &Online { sources: &sources, ..*online };
     let previous = previous.cloned().unwrap_or_default();
+    // Nothing goes back to an older version but what is named to be updated.
+    let keep = *update != UpdateSet::All;
     for (env, requirements) in &request.python {
         let locked =
-            previous.wheels.iter().filter(|wheel| wheel.env == *env && update.holds(&wheel.name));
-        let prefer = locked.map(|wheel| (wheel.name.clone(), wheel.version.clone())).collect();
-        lock.wheels.extend(resolve_python(online, env, requirements, &prefer)?);
+            previous.wheels.iter().filter(|wheel| wheel.env == *env && !update.names(&wheel.name));
+        let locked = locked.map(|wheel| (wheel.name.clone(), wheel.clone())).collect();
+        lock.wheels.extend(resolve_python(online, env, requirements, &locked, keep)?);
     }
-    let mut prefer: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for tarball in previous.npm.iter().filter(|tarball| update.holds(&tarball.name)) {
-        prefer.entry(tarball.name.clone()).or_default().insert(tarball.version.clone());
+    let mut locked: BTreeMap<String, BTreeMap<String, NpmTarball>> = BTreeMap::new();
+    for tarball in previous.npm.iter().filter(|tarball| !update.names(&tarball.name)) {
+        let versions = locked.entry(tarball.name.clone()).or_default();
+        versions.insert(tarball.version.clone(), tarball.clone());
     }
-    lock.npm = resolve_npm(online, &request.npm, &prefer)?;
+    lock.npm = resolve_npm(online, &request.npm, &locked, keep)?;
     let prefer = kept_urls(&previous, request, update);
     lock.urls = resolve_urls(online, &request.url, &prefer).map_err(ResolveError::Url)?;
     Ok(lock)

@@ -27,7 +27,7 @@ pub fn resolve_urls(
             return Err(bad("it must begin with https://, http:// or file://".to_owned()));
         }
         let expected = request.digest.or_else(|| prefer.get(name).copied());
-        let taken = match (online.take(&url, expected), expected) {
+        let taken = match (online.take(&url, expected, |_| Ok(())), expected) {
             (
                 Err(FetchError::Get { answer: Answer::WrongBytes { actual }, .. }),
                 Some(expected),
@@ -37,6 +37,8 @@ pub fn resolve_urls(
                     None => format!("run `chatimg lock --update {name}`"),
                 };
                 let (name, address) = (name.clone(), request.url.clone());
+                let (expected, actual) =
+                    (format!("SHA-256 {expected}"), format!("with SHA-256 {actual}"));
                 return Err(FetchError::Replaced { name, address, expected, actual, remedy });
             }
             (taken, _) => taken?,

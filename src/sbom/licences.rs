@@ -177,6 +177,14 @@ fn spdx(name: &str) -> Option<String> {
     known.contains(&number.as_str()).then(|| format!("{family}-{number}-{later}"))
 }
 
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    debian(text);
+    python(text);
+    npm(text);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

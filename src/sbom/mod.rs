@@ -6,7 +6,7 @@
 
 mod cyclonedx;
 mod debian;
-mod licences;
+pub(crate) mod licences;
 mod npm;
 mod purl;
 mod python;

@@ -42,6 +42,18 @@ impl Store {
         Ok(Some(bytes))
     }
 
+    /// A blob as a file, verified, at its beginning: for readers that go back and forth. `None`: not there.
+    ///
+    /// # Errors
+    /// It cannot be read, or its bytes are not what its name says.
+    pub fn blob_file(&self, digest: &Digest) -> Result<Option<File>, StoreError> {
+        let Some(mut reader) = self.open_blob(digest)? else { return Ok(None) };
+        io::copy(&mut reader, &mut io::sink())
+            .and_then(|_| reader.file.rewind())
+            .map_err(StoreError::io("reading", &reader.path))?;
+        Ok(Some(reader.file))
+    }
+
     /// Gives another store a blob of this one: the same file if both are on one file system. Whoever reads it there
     /// checks it.
     ///

@@ -22,7 +22,7 @@ mod error;
 mod files;
 mod folders;
 mod gc;
-mod results;
+pub(crate) mod results;
 mod uses;
 mod verify;
 

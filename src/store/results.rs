@@ -297,6 +297,13 @@ impl PackWriter {
     }
 }
 
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    if let Some(text) = unseal(bytes) {
+        assert_eq!(format!("{}\n{text}", seal(text)).as_bytes(), bytes);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

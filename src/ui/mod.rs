@@ -9,6 +9,7 @@ pub use phases::Phases;
 pub use progress::Downloads;
 pub use transfers::Transfers;
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -41,9 +42,10 @@ impl Ui {
 
     /// A line of the command's result, for standard output.
     pub fn say(&self, line: impl AsRef<str>) {
+        let line = printable(line.as_ref(), char::is_control);
         let print = || {
             // Whoever reads the output may have closed it; there is nobody left to tell.
-            _ = writeln!(std::io::stdout().lock(), "{}", line.as_ref());
+            _ = writeln!(std::io::stdout().lock(), "{line}");
         };
         match &self.bars {
             Some(bars) => bars.suspend(print),
@@ -53,7 +55,8 @@ impl Ui {
 
     /// A line about the work under way.
     pub fn note(&self, line: impl AsRef<str>) {
-        let print = || _ = writeln!(std::io::stderr().lock(), "{}", line.as_ref());
+        let line = printable(line.as_ref(), misleads);
+        let print = || _ = writeln!(std::io::stderr().lock(), "{line}");
         match &self.bars {
             Some(bars) => bars.suspend(print),
             None => print(),
@@ -107,5 +110,34 @@ impl Ui {
             source = cause.source();
         }
         self.note(text);
+    }
+}
+
+/// Words of others (names in archives, answers of servers) without what a terminal would obey.
+fn printable(text: &str, odd: fn(char) -> bool) -> Cow<'_, str> {
+    let odd = |c: char| odd(c) && !matches!(c, '\n' | '\t');
+    if !text.contains(odd) {
+        return Cow::Borrowed(text);
+    }
+    let one = |c: char| if odd(c) { c.escape_default().to_string() } else { c.to_string() };
+    Cow::Owned(text.chars().map(one).collect())
+}
+
+/// Controls the terminal, or changes the direction of writing.
+fn misleads(c: char) -> bool {
+    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}');
+    c.is_control() || turns || matches!(c, '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{misleads, printable};
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_is_printed() {
+        let printable = |text| printable(text, misleads).into_owned();
+        assert_eq!(printable("a: ünder\n\tb…"), "a: ünder\n\tb…");
+        assert_eq!(printable("\u{1b}[2J\u{9b}K\r\u{7}"), "\\u{1b}[2J\\u{9b}K\\r\\u{7}");
+        assert_eq!(printable("a\u{202e}gpj.exe"), "a\\u{202e}gpj.exe");
     }
 }

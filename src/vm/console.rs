@@ -250,6 +250,17 @@ fn plain(line: &[u8]) -> String {
     plain
 }
 
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let mut console = Console::new(PathBuf::new(), Vec::new(), true);
+    console.feed(bytes);
+    while console.check().is_some() {}
+    console.last_words();
+    console.judged_all(&String::from_utf8_lossy(bytes));
+    console.new_boot();
+    console.tail(3);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

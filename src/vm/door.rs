@@ -307,6 +307,14 @@ fn refuse(stream: &mut TcpStream, status: &str, why: &str) -> io::Result<()> {
     stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{why}\n", why.len() + 1).as_bytes())
 }
 
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(mut bytes: &[u8]) {
+    if let Ok(Some(head)) = Head::read(&mut bytes) {
+        assert!(head.target.starts_with('/'));
+        head.is_for_us();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;

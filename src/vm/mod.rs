@@ -9,9 +9,9 @@
 //! A test passes when all its steps come out right *and* neither its console nor its journal
 //! shows a sign of trouble.
 
-mod console;
+pub(crate) mod console;
 mod diagnose;
-mod door;
+pub(crate) mod door;
 mod drives;
 mod failure;
 mod guest;
@@ -25,7 +25,7 @@ mod power;
 mod power_cut;
 mod qemu;
 mod run;
-mod spec;
+pub(crate) mod spec;
 mod spec_check;
 mod spec_error;
 mod spec_file;

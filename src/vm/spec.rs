@@ -388,3 +388,11 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<TestSpec, SpecError> {
     let wrong = |fault: Fault| SpecError::Wrong(Box::new(fault.at(path, text)));
     spec_check::check(text).and_then(|()| spec_file::read(path, text)).map_err(wrong)
 }
+
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Err(error) = parse(Path::new("test.toml"), text) {
+        _ = error.to_string();
+    }
+}

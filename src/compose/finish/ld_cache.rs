@@ -227,6 +227,14 @@ fn string_table(entries: &[(String, String)]) -> (BTreeMap<&str, usize>, Vec<u8>
     (offsets, bytes)
 }
 
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    soname(bytes);
+    let text = String::from_utf8_lossy(bytes);
+    let (a, b) = text.split_once('\n').unwrap_or((&text, ""));
+    assert_eq!(compare(a, b), compare(b, a).reverse());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,11 +5,11 @@
 
 mod bytecode;
 mod certificates;
-mod hwdb;
-mod ld_cache;
+pub(crate) mod hwdb;
+pub(crate) mod ld_cache;
 mod marshal;
 mod modules;
-mod pam;
+pub(crate) mod pam;
 mod systemd;
 
 pub(super) use bytecode::{Source, compile};

@@ -192,3 +192,14 @@ fn split_module(line: &str) -> (&str, &str) {
     let end = line[start..].find(char::is_whitespace).map_or(line.len(), |at| start + at);
     (&line[..end], &line[end..])
 }
+
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let profile = Profile::parse("a", text);
+    profile.priority();
+    for stack in ["auth", "session-noninteractive"] {
+        profile.lines(stack, "Primary", true);
+    }
+    text.lines().for_each(|line| _ = split_module(line));
+}

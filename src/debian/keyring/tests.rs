@@ -23,7 +23,7 @@ fn a_signed_text_comes_back_without_its_escapes() {
 
 #[test]
 fn the_pinned_keyring_is_debians() {
-    let pinned = signer::fingerprints(&Keyring::debian().unwrap().0);
+    let pinned = signer::fingerprints(&Keyring::debian().unwrap().certificates);
     assert_eq!(
         pinned,
         [
@@ -264,6 +264,18 @@ fn debians_own_index_is_taken_while_its_keys_last() {
         "{error}"
     );
     assert!(error.contains("the text is not what this key signed"), "{error}");
+}
+
+#[test]
+fn each_of_debians_keys_signs_its_own_archive_only() {
+    let keyring = Keyring::debian().unwrap();
+    assert_eq!(keyring.certificates.len(), 3);
+    let then = 1_795_040_263;
+    assert!(keyring.of(DebArchive::DebianSecurity).verify(REAL.as_bytes(), then).is_ok());
+    let main = keyring.of(DebArchive::Debian);
+    assert_eq!(main.certificates.len(), 2);
+    let error = main.verify(REAL.as_bytes(), then).unwrap_err().to_string();
+    assert!(error.contains("not a pinned key"), "{error}");
 }
 
 proptest::proptest! {

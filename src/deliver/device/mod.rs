@@ -3,7 +3,7 @@
 
 mod contents;
 mod identity;
-mod mounts;
+pub(crate) mod mounts;
 mod objection;
 mod uses;
 

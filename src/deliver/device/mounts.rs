@@ -91,6 +91,12 @@ fn unescape(text: &str) -> String {
     out
 }
 
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    parse_mounts(text);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

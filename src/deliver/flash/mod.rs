@@ -17,7 +17,7 @@ mod job;
 mod medium;
 mod pipe;
 mod plan;
-mod source;
+pub(crate) mod source;
 mod target;
 
 pub use error::{Fault, FlashError, Left};

@@ -172,6 +172,14 @@ impl Disk {
     }
 }
 
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok((_, disks)) = parse(text) {
+        disks.into_iter().for_each(|disk| _ = disk.leg(Path::new("/nowhere")));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};

@@ -20,9 +20,9 @@ mod pack;
 pub mod remote;
 mod session;
 mod source;
-mod switch;
+pub(crate) mod switch;
 mod transfer;
-mod wire;
+pub(crate) mod wire;
 
 pub use error::UpdateError;
 pub use remote::{Remote, RemoteError};

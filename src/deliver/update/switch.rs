@@ -247,6 +247,15 @@ fn judged(new: &[Record], to: Option<&str>) -> Option<Result<Outcome, (String, S
     Some(Err((back.from.clone(), reason)))
 }
 
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(history) = History::parse(text) {
+        judged(&history.0, Some("a"));
+        judged(&history.0, None);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -72,6 +72,13 @@ pub(super) fn read(input: &mut impl BufRead, limit: u64) -> Result<Option<Messag
     Ok(Some(Message { head, payload }))
 }
 
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(mut bytes: &[u8]) {
+    while let Ok(Some(message)) = read(&mut bytes, 1 << 10) {
+        assert!(message.payload.len() <= 1 << 10);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -112,6 +112,13 @@ impl Spared {
     }
 }
 
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    Proxies::of(|_| Some(text.to_owned()));
+    _ = super::parse_url(text);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -203,3 +203,13 @@ fn beside(named: &mut BTreeMap<Archive, Vec<(String, String)>>) {
     });
     named.entry(Archive::DebianSecurity).or_default().extend(guesses);
 }
+
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    snapshot(text);
+    for entry in lines(text).into_iter().chain(stanzas(text)) {
+        entry.uris.iter().for_each(|uri| _ = entry.archive(uri));
+        _ = usable(entry.uris.into_iter().map(|uri| (uri, String::new())));
+    }
+}

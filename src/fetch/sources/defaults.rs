@@ -89,3 +89,11 @@ fn member(deb: &[u8], suffix: &str) -> Option<String> {
     }
     None
 }
+
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    pypi_from_deb(bytes);
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    pypi_in(text);
+    npm_in(text);
+}

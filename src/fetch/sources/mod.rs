@@ -6,10 +6,10 @@
 //! the installed client. So a user who names a mirror never asks anybody else. An archive of the user's own is asked
 //! before all of them: what is in there is at hand, and the others may be gone. No host name stands in this code.
 
-mod apt;
-mod defaults;
-mod npm;
-mod pip;
+pub(crate) mod apt;
+pub(crate) mod defaults;
+pub(crate) mod npm;
+pub(crate) mod pip;
 
 use std::collections::BTreeMap;
 use std::fs;

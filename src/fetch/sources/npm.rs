@@ -48,3 +48,11 @@ fn expand(settings: &Settings, value: &str) -> Option<String> {
     out.push_str(rest);
     Some(out)
 }
+
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let env = [("A".to_owned(), "b".to_owned())].into();
+    let settings = Settings { config: "/nowhere".into(), env, root: "/nowhere".into() };
+    _ = registry(text).and_then(|value| expand(&settings, value));
+}

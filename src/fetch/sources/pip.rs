@@ -52,3 +52,9 @@ fn index_url(text: &str) -> Option<String> {
     }
     found.map(|(_, url)| url)
 }
+
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    _ = index_url(text);
+}

@@ -38,7 +38,7 @@ fn try_lock(
     previous: Option<&Lock>,
     update: &UpdateSet,
 ) -> Result<DebLock, DebLockError> {
-    resolve_trusting(&Signer::new(1).keyring(), &request(image), previous, update, source, NOW)
+    resolve(&Signer::new(1).keyring(), &request(image), previous, update, source, NOW)
 }
 
 /// The whole chain of causes of the refusal.
@@ -158,6 +158,45 @@ fn a_stale_or_rolled_back_or_mixed_up_suite_is_refused() {
     old.indexes[1].date += 1;
     let text = refusal(&memory, &["server"], Some(&old));
     assert!(text.contains("'trixie-security' was made") && text.contains("rolled back"), "{text}");
+}
+
+#[test]
+fn an_index_without_an_end_is_told_when_it_is_old() {
+    let mut suites = suites();
+    suites[0].valid_until = None;
+    suites[0].date = NOW - 101 * 86_400;
+    let memory = published(&suites);
+    let indexes = try_lock(&memory, &["server"], None, &UpdateSet::None).unwrap().indexes;
+    let lock = Lock { indexes, ..Lock::default() };
+    let words = aged(&lock, NOW);
+    assert_eq!(words.len(), 1, "{words:?}");
+    assert!(words[0].contains("'trixie' was made 101 days ago"), "{words:?}");
+    assert!(aged(&lock, NOW - 2 * 86_400).is_empty());
+}
+
+#[test]
+fn a_key_that_got_away_signs_its_own_archive_only() {
+    let suites = suites();
+    let (main, security) = (Signer::new(1), Signer::new(2));
+    let keyring = (main.keyring().only(DebArchive::Debian))
+        .and(security.keyring().only(DebArchive::DebianSecurity));
+    let lock = |signers: [&Signer; 3]| {
+        let mut memory = Memory::default();
+        for (suite, signer) in suites.iter().zip(signers) {
+            suite.publish(signer, &mut memory);
+        }
+        resolve(&keyring, &request(&["server"]), None, &UpdateSet::None, &memory, NOW)
+    };
+    lock([&main, &main, &security]).unwrap();
+    for (signers, path) in [
+        ([&security, &main, &security], "dists/trixie/InRelease"),
+        ([&main, &security, &security], "dists/trixie-updates/InRelease"),
+        ([&main, &main, &main], "dists/trixie-security/InRelease"),
+    ] {
+        let error = lock(signers).unwrap_err();
+        let words = format!("{error}: {}", std::error::Error::source(&error).unwrap());
+        assert!(words.contains(path) && words.contains("not a pinned key"), "{words}");
+    }
 }
 
 #[test]

@@ -7,12 +7,13 @@
 //! names them itself. Sources other than the registry (git, addresses, folders, aliases) are
 //! refused.
 
-mod range;
+pub(crate) mod document;
+pub(crate) mod range;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Write as _;
+use std::rc::Rc;
 
-use serde::Deserialize;
 use sha2::{Digest as _, Sha512};
 use url::Url;
 
@@ -20,12 +21,19 @@ use super::online::Online;
 use super::{Lock, NpmTarball};
 use crate::fetch::wanted::web_url;
 use crate::fetch::{Answer, Archive, FetchError};
+use document::{Dist, Manifest, Packument};
 use range::{Range, Version};
 
 /// No document of a registry is larger.
-const MAX_DOCUMENT: u64 = 256 << 20;
+const MAX_DOCUMENT: u64 = 64 << 20;
 /// No sane closure is larger.
-const MAX_PACKAGES: usize = 5000;
+const MAX_PACKAGES: usize = 2000;
+/// Nor are so many dependencies open at once.
+const MAX_NEEDS: usize = 20_000;
+/// No sane chain of dependencies is longer.
+const MAX_DEPTH: usize = 100;
+/// Locked tarballs, by package and version.
+type Locked = BTreeMap<String, BTreeMap<String, NpmTarball>>;
 /// The registry's short form, or its long one.
 const ACCEPT: &str = "application/vnd.npm.install-v1+json, application/json;q=0.8";
 
@@ -87,87 +95,86 @@ fn chain(by: &[String]) -> String {
     if by.is_empty() { String::new() } else { format!(" (needed by {})", by.join(" → ")) }
 }
 
-#[derive(Deserialize)]
-struct Packument {
-    #[serde(default, rename = "dist-tags")]
-    tags: BTreeMap<String, String>,
-    #[serde(default)]
-    versions: BTreeMap<String, serde_json::Value>,
-}
-
-/// What matters of one version.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Manifest {
-    #[serde(default)]
-    dependencies: BTreeMap<String, String>,
-    #[serde(default)]
-    optional_dependencies: BTreeMap<String, String>,
-    #[serde(default)]
-    os: Vec<String>,
-    #[serde(default)]
-    cpu: Vec<String>,
-    dist: Dist,
-}
-
-#[derive(Deserialize)]
-struct Dist {
-    tarball: String,
-    integrity: Option<String>,
-}
-
-impl Manifest {
-    /// Whether it is for the target's kind of machine.
-    fn fits(&self) -> bool {
-        let allows = |list: &[String], own: &str| {
-            let refused = list.iter().any(|item| item.strip_prefix('!') == Some(own));
-            let mut named = list.iter().filter(|item| !item.starts_with('!')).peekable();
-            !refused && (named.peek().is_none() || named.any(|item| item == own || item == "any"))
-        };
-        allows(&self.os, "linux") && allows(&self.cpu, "x64")
-    }
-}
-
 /// A dependency to be resolved.
 #[derive(Clone)]
 struct Need {
     name: String,
     range: String,
-    by: Vec<String>,
+    by: Option<Rc<Asker>>,
     optional: bool,
 }
 
+/// A package that asks for others, and who asks for it.
+struct Asker {
+    name: String,
+    by: Option<Rc<Self>>,
+    /// How many there are, it included.
+    depth: usize,
+}
+
 impl Need {
+    /// Who asks, outermost first.
+    fn by(&self) -> Vec<String> {
+        let mut by = Vec::new();
+        let mut asker = self.by.as_ref();
+        while let Some(Asker { name, by: above, .. }) = asker.map(Rc::as_ref) {
+            by.push(name.clone());
+            asker = above.as_ref();
+        }
+        by.reverse();
+        by
+    }
+
     fn registry(&self, why: impl Into<String>) -> NpmError {
-        NpmError::Registry { name: self.name.clone(), by: self.by.clone(), why: why.into() }
+        NpmError::Registry { name: self.name.clone(), by: self.by(), why: why.into() }
     }
 
     fn fetch(&self, source: FetchError) -> NpmError {
-        NpmError::Fetch { name: self.name.clone(), by: self.by.clone(), source: Box::new(source) }
+        NpmError::Fetch { name: self.name.clone(), by: self.by(), source: Box::new(source) }
+    }
+}
+
+/// One after the other: a long chain would fill the stack.
+impl Drop for Asker {
+    fn drop(&mut self) {
+        let mut above = self.by.take();
+        while let Some(mut asker) = above.and_then(Rc::into_inner) {
+            above = asker.by.take();
+        }
     }
 }
 
 /// Resolves packages with all that they need; all tarballs are in the store then. `requests`:
-/// ranges by package name. `prefer`: versions to keep by package name (of the previous lock).
+/// ranges by package name. `locked`: tarballs of the previous lock by package and version; no package goes back
+/// to an older version than these, and no version gets other bytes. `keep`: they stay where they fit.
 ///
 /// # Errors
 /// See [`NpmError`].
 pub fn resolve_npm(
     online: &Online<'_>,
     requests: &BTreeMap<String, String>,
-    prefer: &BTreeMap<String, BTreeSet<String>>,
+    locked: &BTreeMap<String, BTreeMap<String, NpmTarball>>,
+    keep: bool,
 ) -> Result<Vec<NpmTarball>, NpmError> {
-    let mut resolver =
-        Resolver { online, prefer, packuments: HashMap::new(), chosen: BTreeMap::new() };
+    let (packuments, chosen) = (HashMap::new(), BTreeMap::new());
+    let nothing = BTreeMap::new();
+    let prefer = if keep { locked } else { &nothing };
+    let mut resolver = Resolver { online, locked, prefer, packuments, chosen };
     let root = |(name, range): (&String, &String)| Need {
         name: name.clone(),
         range: range.clone(),
-        by: Vec::new(),
+        by: None,
         optional: false,
     };
     let mut needs: VecDeque<_> = requests.iter().map(root).collect();
     while let Some(need) = needs.pop_front() {
+        if need.by.as_ref().is_some_and(|by| by.depth > MAX_DEPTH) {
+            return Err(need.registry(format!("more than {MAX_DEPTH} packages need each other")));
+        }
         needs.extend(resolver.resolve(&need)?);
+        if needs.len() > MAX_NEEDS {
+            return Err(need.registry(format!("more than {MAX_NEEDS} dependencies are open")));
+        }
     }
     let mut tarballs: Vec<_> = resolver.chosen.into_values().flatten().map(|(_, t)| t).collect();
     tarballs.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
@@ -176,7 +183,9 @@ pub fn resolve_npm(
 
 struct Resolver<'a> {
     online: &'a Online<'a>,
-    prefer: &'a BTreeMap<String, BTreeSet<String>>,
+    locked: &'a Locked,
+    /// Those that are to stay.
+    prefer: &'a Locked,
     packuments: HashMap<String, Packument>,
     chosen: BTreeMap<String, Vec<(Version, NpmTarball)>>,
 }
@@ -190,22 +199,49 @@ impl Resolver<'_> {
         }
         let packument = &self.packuments[&need.name];
         let range = range(need, packument, self.prefer.get(&need.name))?;
-        let chosen = self.chosen.entry(need.name.clone()).or_default();
-        if chosen.iter().any(|(version, _)| range.contains(version)) {
+        let chosen = self.chosen.get(&need.name);
+        if chosen.into_iter().flatten().any(|(version, _)| range.contains(version)) {
             return Ok(Vec::new());
         }
         let version = choose(need, packument, &range, self.prefer.get(&need.name))?;
+        self.withheld(need, packument, &range, &version)?;
         let manifest = manifest(need, packument, &version)?;
         if !manifest.fits() {
             let why = format!("version {version} is not for Linux on x86_64");
             return if need.optional { Ok(Vec::new()) } else { Err(need.registry(why)) };
         }
-        let tarball = tarball(self.online, need, &version, &manifest.dist)?;
-        chosen.push((version, tarball));
+        let locked = self.locked.get(&need.name).and_then(|all| all.get(&version.to_string()));
+        let tarball = tarball(self.online, need, &version, &manifest, locked)?;
+        self.chosen.entry(need.name.clone()).or_default().push((version, tarball));
         if self.chosen.values().map(Vec::len).sum::<usize>() > MAX_PACKAGES {
             return Err(need.registry(format!("more than {MAX_PACKAGES} packages")));
         }
         Ok(dependencies(need, manifest))
+    }
+
+    /// Fails if a version is older than the newest locked one, and that is gone: a registry may forget on purpose.
+    fn withheld(
+        &self,
+        need: &Need,
+        packument: &Packument,
+        range: &Range,
+        version: &Version,
+    ) -> Result<(), NpmError> {
+        let locked = self.locked.get(&need.name).into_iter().flat_map(BTreeMap::keys);
+        let locked = locked.filter_map(|text| Version::parse(text)).max();
+        let Some(last) = locked.filter(|last| last > version) else { return Ok(()) };
+        let asked = packument.tags.contains_key(need.range.trim()) || range.contains(&last);
+        if !asked || packument.versions.contains_key(&last.to_string()) {
+            return Ok(());
+        }
+        let places = self.online.places(Archive::Npm).map_err(|error| need.fetch(error))?;
+        let places: Vec<_> = places.iter().map(|place| place.base.as_str()).collect();
+        Err(need.fetch(FetchError::Withheld {
+            name: need.name.clone(),
+            locked: last.to_string(),
+            place: places.join(", "),
+            found: version.to_string(),
+        }))
     }
 
     fn packument(&self, need: &Need) -> Result<Packument, NpmError> {
@@ -279,15 +315,16 @@ pub fn check_npm_range(text: &str) -> bool {
 fn range(
     need: &Need,
     packument: &Packument,
-    prefer: Option<&BTreeSet<String>>,
+    prefer: Option<&BTreeMap<String, NpmTarball>>,
 ) -> Result<Range, NpmError> {
     let tag = packument.tags.get(need.range.trim());
-    let locked = prefer.into_iter().flatten().find(|text| packument.versions.contains_key(*text));
+    let locked = prefer.into_iter().flat_map(BTreeMap::keys);
+    let locked = locked.into_iter().find(|text| packument.versions.contains_key(*text));
     let text = tag.map(|version| locked.unwrap_or(version)).unwrap_or(&need.range);
     Range::parse(text).ok_or_else(|| NpmError::Range {
         name: need.name.clone(),
         range: need.range.clone(),
-        by: need.by.clone(),
+        by: need.by(),
     })
 }
 
@@ -295,11 +332,12 @@ fn choose(
     need: &Need,
     packument: &Packument,
     range: &Range,
-    prefer: Option<&BTreeSet<String>>,
+    prefer: Option<&BTreeMap<String, NpmTarball>>,
 ) -> Result<Version, NpmError> {
     let has = |text: &&String| packument.versions.contains_key(*text);
     let fits = |version: &Version| range.contains(version);
-    let kept = prefer.into_iter().flatten().filter(has).filter_map(|text| Version::parse(text));
+    let kept = prefer.into_iter().flat_map(BTreeMap::keys).filter(has);
+    let kept = kept.filter_map(|text| Version::parse(text));
     if let Some(version) = kept.filter(fits).max() {
         return Ok(version);
     }
@@ -307,68 +345,82 @@ fn choose(
     if let Some(version) = latest.filter(fits) {
         return Ok(version);
     }
-    let rank = |(text, manifest): (&String, &serde_json::Value)| {
-        let deprecated = !matches!(&manifest["deprecated"], serde_json::Value::Null);
-        Some((!deprecated, Version::parse(text)?))
-    };
-    let all: Vec<_> = packument.versions.iter().filter_map(rank).collect();
-    let best = all.iter().filter(|(_, version)| fits(version)).max();
-    best.map(|(_, version)| version.clone()).ok_or_else(|| {
-        let mut known: Vec<_> = all.into_iter().map(|(_, version)| version).collect();
+    let all =
+        || packument.versions.iter().filter_map(|(text, raw)| Some((Version::parse(text)?, raw)));
+    let fitting = all().filter(|(version, _)| fits(version));
+    let best = fitting.map(|(version, raw)| (!document::is_deprecated(raw), version)).max();
+    best.map(|(_, version)| version).ok_or_else(|| {
+        let mut known: Vec<_> = all().map(|(version, _)| version).collect();
         known.sort_by(|a, b| b.cmp(a));
         let known: Vec<_> = known.iter().take(5).map(ToString::to_string).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        let (name, range, by) = (need.name.clone(), need.range.clone(), need.by.clone());
+        let (name, range, by) = (need.name.clone(), need.range.clone(), need.by());
         NpmError::NoVersion { name, range, by, known }
     })
 }
 
 fn manifest(need: &Need, packument: &Packument, version: &Version) -> Result<Manifest, NpmError> {
     let same =
-        |(text, _): &(&String, &serde_json::Value)| Version::parse(text).as_ref() == Some(version);
-    let (_, value) = packument.versions.iter().find(same).expect("it was chosen from these");
-    serde_json::from_value(value.clone())
-        .map_err(|error| need.registry(format!("version {version}: {error}")))
+        |(text, _): &(&String, &document::Raw)| Version::parse(text).as_ref() == Some(version);
+    let (_, raw) = packument.versions.iter().find(same).expect("it was chosen from these");
+    Manifest::parse(raw).map_err(|why| need.registry(format!("version {version}: {why}")))
 }
 
 fn dependencies(need: &Need, manifest: Manifest) -> Vec<Need> {
     let Manifest { mut dependencies, optional_dependencies, .. } = manifest;
     // npm's documents list optional dependencies among the others too.
     dependencies.retain(|name, _| !optional_dependencies.contains_key(name));
-    let mut by = need.by.clone();
-    by.push(need.name.clone());
+    let depth = need.by.as_ref().map_or(0, |by| by.depth) + 1;
+    let by = Rc::new(Asker { name: need.name.clone(), by: need.by.clone(), depth });
     let need = |optional| {
-        let by = by.clone();
+        let by = Some(Rc::clone(&by));
         move |(name, range)| Need { name, range, by: by.clone(), optional }
     };
     let optional = optional_dependencies.into_iter().map(need(true));
     dependencies.into_iter().map(need(false)).chain(optional).collect()
 }
 
-/// Fetches a tarball and holds it to the registry's SHA-512.
+/// Fetches a tarball and holds it to the registry's SHA-512, to what the registry says of it, and to the previous lock.
 fn tarball(
     online: &Online<'_>,
     need: &Need,
     version: &Version,
-    dist: &Dist,
+    manifest: &Manifest,
+    locked: Option<&NpmTarball>,
 ) -> Result<NpmTarball, NpmError> {
-    let url = web_url(&dist.tarball)
-        .ok_or_else(|| need.registry(format!("'{}' is no address of a tarball", dist.tarball)))?;
-    let integrity = dist.integrity.as_deref().unwrap_or_default();
+    let Dist { tarball, integrity } = &manifest.dist;
+    let url = web_url(tarball)
+        .ok_or_else(|| need.registry(format!("'{tarball}' is no address of a tarball")))?;
+    let integrity = integrity.as_deref().unwrap_or_default();
     let expected = integrity.split_whitespace().find(|text| text.starts_with("sha512-"));
     let expected = expected.ok_or_else(|| {
         need.registry(format!("version {version} has no SHA-512, so it cannot be checked"))
     })?;
-    let taken = online.take(&url, None).map_err(|error| need.fetch(error))?;
-    let actual = format!("sha512-{}", base64(&Sha512::digest(&taken.bytes)));
-    if actual != expected.split('?').next().unwrap_or_default() {
-        let why = format!("{url} is not what the registry announces: {expected}, got {actual}");
-        return Err(need.registry(why));
+    let expected = expected.split('?').next().unwrap_or_default();
+    if let Some(locked) = locked.filter(|locked| locked.integrity != expected) {
+        return Err(need.fetch(FetchError::Replaced {
+            name: need.name.clone(),
+            address: url.to_string(),
+            expected: locked.integrity.clone(),
+            actual: expected.to_owned(),
+            remedy: format!("run `chatimg lock --update {}`", need.name),
+        }));
     }
+    let locked = locked.map(|locked| locked.digest);
+    let sum = |bytes: &[u8]| format!("sha512-{}", base64(&Sha512::digest(bytes)));
+    let taken = online.take(&url, locked, |bytes| {
+        let actual = sum(bytes);
+        if actual != expected {
+            let why = "it is not what the registry announces";
+            return Err(format!("{why}: {expected}, got {actual}"));
+        }
+        document::check_tarball(bytes, &need.name, version, manifest)
+    });
+    let taken = taken.map_err(|error| need.fetch(error.of_locked(&need.name, &url, locked)))?;
     Ok(NpmTarball {
         name: need.name.clone(),
         version: version.to_string(),
-        integrity: actual,
+        integrity: sum(&taken.bytes),
         size: taken.bytes.len() as u64,
         digest: taken.digest,
     })

@@ -249,6 +249,19 @@ fn part(operator: &str, partial: &Partial) -> Option<Vec<Bound>> {
     })
 }
 
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (first, second) = text.split_once('\n').unwrap_or((text, "1.2.3"));
+    let version = Version::parse(second);
+    if let (Some(range), Some(version)) = (Range::parse(first), &version) {
+        range.contains(version);
+    }
+    if let Some(version) = version {
+        assert_eq!(Version::parse(&version.to_string()).as_ref(), Some(&version));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,20 +2,45 @@ use serde_json::{Value, json};
 
 use super::super::online::tests::Net;
 use super::*;
+use crate::debian::testing::deb::{Tar, pack};
+use crate::digest::Digest;
 use crate::fetch::testserver::{Reply, TestServer};
 
-/// A registry of `(name, version, manifest)`; each tarball holds its own name.
+/// A tarball with this package.json.
+fn packed(json: &Value) -> Vec<u8> {
+    let tar = Tar::new().file("package/package.json", &json.to_string()).end();
+    pack(".gz", &tar)
+}
+
+/// The tarball of a package whose manifest the registry has.
+fn tarball_of(name: &str, version: &str, manifest: &Value) -> Vec<u8> {
+    let mut json = json!({"name": name, "version": version});
+    for key in ["dependencies", "optionalDependencies"] {
+        if !manifest[key].is_null() {
+            json[key] = manifest[key].clone();
+        }
+    }
+    packed(&json)
+}
+
+/// A registry of `(name, version, manifest)`.
 fn registry(packages: Vec<(&'static str, &'static str, Value)>) -> TestServer {
     TestServer::start(move |asked| {
         let path = asked.path.trim_start_matches('/').replace("%2F", "/");
         if let Some(file) = path.strip_prefix("tarballs/") {
-            return Reply::ok(file);
+            let is_it = |name: &str, version: &str| {
+                format!("{}-{version}.tgz", name.replace('/', "+")) == file
+            };
+            let found = packages.iter().find(|(name, version, _)| is_it(name, version));
+            let (name, version, manifest) = found.expect("one of ours");
+            return Reply::ok(tarball_of(name, version, manifest));
         }
         let mut document = json!({"dist-tags": {}, "versions": {}});
         for (name, version, manifest) in packages.iter().filter(|(name, ..)| *name == path) {
             let file = format!("{}-{version}.tgz", name.replace('/', "+"));
             let mut manifest = manifest.clone();
-            let integrity = format!("sha512-{}", base64(&Sha512::digest(&file)));
+            let bytes = tarball_of(name, version, &manifest);
+            let integrity = format!("sha512-{}", base64(&Sha512::digest(&bytes)));
             let tarball = format!("http://{}/tarballs/{file}", asked.headers["host"]);
             if manifest["dist"].is_null() {
                 manifest["dist"] = json!({"tarball": tarball, "integrity": integrity});
@@ -40,9 +65,19 @@ fn resolve_with(
     let net = Net::new(&[(Archive::Npm, &server.base)]);
     let requests =
         requests.iter().map(|(name, range)| (name.to_string(), range.to_string())).collect();
-    let prefer =
-        prefer.iter().map(|(name, v)| (name.to_string(), [v.to_string()].into())).collect();
-    let tarballs = resolve_npm(&net.online(), &requests, &prefer)?;
+    let locked = |name: &str, version: &str| {
+        let bytes = tarball_of(name, version, &json!({}));
+        let tarball = NpmTarball {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            integrity: format!("sha512-{}", base64(&Sha512::digest(&bytes))),
+            size: bytes.len() as u64,
+            digest: Digest::of(&bytes),
+        };
+        [(version.to_owned(), tarball)].into()
+    };
+    let prefer = prefer.iter().map(|(name, v)| (name.to_string(), locked(name, v))).collect();
+    let tarballs = resolve_npm(&net.online(), &requests, &prefer, true)?;
     assert!(tarballs.iter().all(|tarball| net.store.has_blob(&tarball.digest)));
     Ok(tarballs.iter().map(|tarball| format!("{} {}", tarball.name, tarball.version)).collect())
 }
@@ -131,6 +166,75 @@ fn a_tarball_of_wrong_bytes_is_refused() {
     });
     let error = resolve_with(&server, &[("app", "*")], &[]).expect_err("wrong").to_string();
     assert!(error.contains("is not what the registry announces"), "{error}");
+}
+
+#[test]
+fn a_tarball_that_is_not_what_the_registry_says_is_refused() {
+    let right = json!({"name": "app", "version": "1.0.0", "dependencies": {"lib": "1"}});
+    let with = |key: &str, value: Value| {
+        let mut json = right.clone();
+        json[key] = value;
+        packed(&json)
+    };
+    let disagree = "disagree about its dependency \"";
+    for (bytes, words) in [
+        (with("name", json!("other")), "it is \"other\" \"1.0.0\", not app 1.0.0".to_owned()),
+        (with("version", json!("0.9.0")), "it is \"app\" \"0.9.0\"".to_owned()),
+        (with("dependencies", json!({})), format!("{disagree}lib")),
+        (with("dependencies", json!({"lib": "2"})), format!("{disagree}lib")),
+        (with("dependencies", json!({"lib": "1", "more": "1"})), format!("{disagree}more")),
+        (with("optionalDependencies", json!({"more": "1"})), format!("{disagree}more")),
+        (pack(".gz", &Tar::new().file("package/x", "").end()), "it has no package.json".to_owned()),
+        (b"no tarball".to_vec(), "gzip".to_owned()),
+    ] {
+        let integrity = format!("sha512-{}", base64(&Sha512::digest(&bytes)));
+        let server = TestServer::start(move |asked| match asked.path.as_str() {
+            "/app" => {
+                let tarball = format!("http://{}/app.tgz", asked.headers["host"]);
+                let dist = json!({"tarball": tarball, "integrity": integrity});
+                let version = json!({"dist": dist, "dependencies": {"lib": "1"}});
+                Reply::ok(json!({"versions": {"1.0.0": version}}).to_string())
+            }
+            _ => Reply::ok(bytes.clone()),
+        });
+        let error = resolve_with(&server, &[("app", "*")], &[]).expect_err(&words).to_string();
+        assert!(error.contains(&words), "{error}");
+    }
+}
+
+#[test]
+fn the_bytes_of_a_locked_version_never_change() {
+    let server = registry(vec![("app", "1.0.0", json!({}))]);
+    let net = Net::new(&[(Archive::Npm, &server.base)]);
+    let requests = [("app".to_owned(), "1".to_owned())].into();
+    let bytes = tarball_of("app", "1.0.0", &json!({}));
+    let right = NpmTarball {
+        name: "app".to_owned(),
+        version: "1.0.0".to_owned(),
+        integrity: format!("sha512-{}", base64(&Sha512::digest(&bytes))),
+        size: bytes.len() as u64,
+        digest: Digest::of(&bytes),
+    };
+    let lock = |locked: NpmTarball, keep| {
+        let locked = [("app".to_owned(), [(locked.version.clone(), locked)].into())].into();
+        resolve_npm(&net.online(), &requests, &locked, keep).map_err(|error| error.to_string())
+    };
+    lock(right.clone(), true).expect("the same");
+    let other = Digest::of(b"what was locked");
+    for keep in [true, false] {
+        let error = lock(NpmTarball { digest: other, ..right.clone() }, keep).expect_err("other");
+        assert!(error.contains("wrong bytes") && error.contains(&other.to_string()), "{error}");
+        assert!(error.contains("`chatimg lock --update app`"), "{error}");
+        let said = NpmTarball { integrity: "sha512-x".to_owned(), ..right.clone() };
+        let error = lock(said, keep).expect_err("the registry says another one");
+        assert!(error.contains("instead of sha512-x"), "{error}");
+        let gone = NpmTarball { version: "1.7.0".to_owned(), ..right.clone() };
+        let error = lock(gone, keep).expect_err("it goes back");
+        assert!(
+            error.contains("app is locked at 1.7.0") && error.contains("newest there is 1.0.0"),
+            "{error}"
+        );
+    }
 }
 
 #[test]

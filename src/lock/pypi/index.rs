@@ -1,7 +1,7 @@
 //! What a Python index has for the target, got when first asked for and kept.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::str::FromStr;
 
@@ -17,6 +17,8 @@ use crate::lock::Wheel;
 use crate::lock::online::Online;
 
 const MAX_METADATA: u64 = 8 << 20;
+/// No environment has more; an index that always needs one more project would never come to an end.
+const MAX_PROJECTS: usize = 500;
 
 /// What a release says, or why that cannot be used.
 type Read = Result<Rc<Metadata>, String>;
@@ -24,6 +26,7 @@ type Read = Result<Rc<Metadata>, String>;
 /// An index, or several in order.
 pub(super) struct Index<'a> {
     online: Online<'a>,
+    locked: &'a BTreeMap<String, Wheel>,
     places: &'a [Place],
     projects: RefCell<HashMap<String, Rc<Vec<Release>>>>,
     metadata: RefCell<HashMap<(String, Version), Read>>,
@@ -40,10 +43,14 @@ pub(super) struct Release {
 }
 
 impl<'a> Index<'a> {
-    pub(super) fn new(online: Online<'a>) -> Result<Self, FetchError> {
+    pub(super) fn new(
+        online: Online<'a>,
+        locked: &'a BTreeMap<String, Wheel>,
+    ) -> Result<Self, FetchError> {
         let places = online.sources.required(Archive::Pypi, online.config)?;
         Ok(Self {
             online,
+            locked,
             places,
             projects: RefCell::default(),
             metadata: RefCell::default(),
@@ -72,14 +79,20 @@ impl<'a> Index<'a> {
         if let Some(known) = self.projects.borrow().get(project) {
             return Rc::clone(known);
         }
+        if self.projects.borrow().len() == MAX_PROJECTS {
+            let why = format!("more than {MAX_PROJECTS} projects are needed");
+            let address = self.places.first().map(|place| place.base.clone()).unwrap_or_default();
+            let file = project.to_owned();
+            self.failure.borrow_mut().get_or_insert(FetchError::Lie { file, address, why });
+            return Rc::default();
+        }
         let links = self.links(project).unwrap_or_else(|error| {
             self.failure.borrow_mut().get_or_insert(error);
             Vec::new()
         });
         if links.is_empty() {
-            let places: Vec<_> = self.places.iter().map(|place| place.base.as_str()).collect();
             let nobody =
-                format!("{project} was asked for at {}: nobody there knows it", places.join(", "));
+                format!("{project} was asked for at {}: nobody there knows it", self.places());
             self.unknown.borrow_mut().push(nobody);
         }
         let found = links.len();
@@ -92,6 +105,11 @@ impl<'a> Index<'a> {
         }
         self.projects.borrow_mut().insert(project.to_owned(), Rc::clone(&releases));
         releases
+    }
+
+    /// Who is asked.
+    pub(super) fn places(&self) -> String {
+        self.places.iter().map(|place| place.base.as_str()).collect::<Vec<_>>().join(", ")
     }
 
     /// The files of the first index that knows the project.
@@ -121,7 +139,12 @@ impl<'a> Index<'a> {
         if let Some(known) = self.metadata.borrow().get(&key) {
             return known.clone();
         }
-        let text = match self.metadata_text(release) {
+        let text = match self.metadata_text(project, release) {
+            Ok(Ok(text)) => self.of_release(project, release, text),
+            Ok(error) => Ok(error),
+            Err(error) => Err(error),
+        };
+        let text = match text {
             Ok(text) => text,
             Err(error) => {
                 let why = error.to_string();
@@ -129,16 +152,48 @@ impl<'a> Index<'a> {
                 return Err(why);
             }
         };
-        let parsed = text.and_then(|text| metadata::parse(&text, project)).map(Rc::new);
+        let parsed = text.and_then(|text| metadata::parse(&text, project, &release.version));
+        let parsed = parsed.map(Rc::new);
         self.metadata.borrow_mut().insert(key, parsed.clone());
         parsed
     }
 
-    fn metadata_text(&self, release: &Release) -> Result<Result<String, String>, FetchError> {
+    /// The version of a project that is locked.
+    pub(super) fn locked(&self, project: &str) -> Option<Version> {
+        self.locked.get(project)?.version.parse().ok()
+    }
+
+    /// METADATA of another release makes this one useless; but the locked one was right once.
+    fn of_release(
+        &self,
+        project: &str,
+        release: &Release,
+        text: String,
+    ) -> Result<Result<String, String>, FetchError> {
+        match metadata::check(&text, project, &release.version) {
+            Err(why) if self.locked(project).as_ref() == Some(&release.version) => {
+                let (file, address) = (release.link.name.clone(), release.link.url.to_string());
+                Err(FetchError::Lie { file, address, why })
+            }
+            Err(why) => Ok(Err(why)),
+            Ok(()) => Ok(Ok(text)),
+        }
+    }
+
+    fn metadata_text(
+        &self,
+        project: &str,
+        release: &Release,
+    ) -> Result<Result<String, String>, FetchError> {
         let link = &release.link;
         let Some(digest) = link.metadata else {
-            let taken = self.online.take(&link.url, link.digest)?;
-            return Ok(metadata::from_wheel(&taken.bytes));
+            let bytes = self.online.look(&link.url, link.digest)?;
+            let text = metadata::from_wheel(&bytes);
+            let right = |text: &String| metadata::check(text, project, &release.version);
+            if text.as_ref().is_ok_and(|text| right(text).is_ok()) {
+                self.online.store.add_blob(&bytes)?;
+            }
+            return Ok(text);
         };
         let address = format!("{}.metadata", link.url);
         (self.online.note)(&address);
@@ -156,7 +211,23 @@ impl<'a> Index<'a> {
         project: &str,
         release: &Release,
     ) -> Result<Wheel, FetchError> {
-        let taken = self.online.take(&release.link.url, release.link.digest)?;
+        let link = &release.link;
+        let locked = self.locked.get(project).filter(|wheel| wheel.file == link.name);
+        let locked = locked.map(|wheel| wheel.digest);
+        if let (Some(said), Some(_)) = (link.digest.filter(|said| Some(*said) != locked), locked) {
+            let error = FetchError::wrong_bytes(&link.url, &said);
+            return Err(error.of_locked(project, &link.url, locked));
+        }
+        let taken = self.online.take(&link.url, locked.or(link.digest), |bytes| {
+            let text = metadata::from_wheel(bytes)?;
+            metadata::check(&text, project, &release.version)?;
+            // What was resolved must be what will be installed (PEP 658).
+            match link.metadata.is_none_or(|said| said == Digest::of(text.as_bytes())) {
+                true => Ok(()),
+                false => Err("its METADATA is not what the index says that it is".to_owned()),
+            }
+        });
+        let taken = taken.map_err(|error| error.of_locked(project, &link.url, locked))?;
         Ok(Wheel {
             env: env.to_owned(),
             name: project.to_owned(),

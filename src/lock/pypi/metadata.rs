@@ -4,12 +4,16 @@
 use std::io::{Cursor, Read};
 use std::str::FromStr;
 
+use pep440_rs::Version;
 use pep508_rs::{ExtraName, MarkerEnvironment, MarkerEnvironmentBuilder, Requirement};
 
 use super::wheel;
+use crate::zipped::Zip;
 
 /// No METADATA is larger.
 const MAX_METADATA: u64 = 8 << 20;
+/// No wheel has more files.
+const MAX_MEMBERS: usize = 50_000;
 /// No line that matters is longer.
 const MAX_LINE: usize = 4096;
 /// No marker is nested deeper; pep508_rs recurses until the stack is full.
@@ -24,33 +28,64 @@ pub(super) struct Metadata {
 
 /// The METADATA text inside a wheel.
 pub(super) fn from_wheel(bytes: &[u8]) -> Result<String, String> {
-    let mut zip = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|error| error.to_string())?;
-    let is_metadata = |name: &&str| {
-        name.strip_suffix(".dist-info/METADATA").is_some_and(|dir| !dir.contains('/'))
+    let failed = |error: std::io::Error| error.to_string();
+    let mut zip = Zip::open(Cursor::new(bytes), MAX_MEMBERS).map_err(failed)?;
+    let is_metadata =
+        |name: &str| name.strip_suffix(".dist-info/METADATA").is_some_and(|dir| !dir.contains('/'));
+    let mut found = (0..zip.members().len()).filter(|&at| is_metadata(&zip.members()[at].name));
+    let (Some(at), None) = (found.next(), found.next()) else {
+        return Err("it has no METADATA, or several".to_owned());
     };
-    let name = zip.file_names().find(is_metadata).map(str::to_owned);
-    let name = name.ok_or("it has no METADATA")?;
-    let file = zip.by_name(&name).map_err(|error| error.to_string())?;
+    if zip.members()[at].size > MAX_METADATA {
+        return Err(format!("its METADATA has over {MAX_METADATA} bytes"));
+    }
     let mut text = String::new();
-    file.take(MAX_METADATA).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    zip.contents(at).and_then(|mut it| it.read_to_string(&mut text)).map_err(failed)?;
     Ok(text)
 }
 
-/// Reads METADATA. `project`: the normalised name that it must have.
-pub(super) fn parse(text: &str, project: &str) -> Result<Metadata, String> {
+/// Reads METADATA, which must be of this project (by its normalised name) and version.
+pub(super) fn parse(text: &str, project: &str, version: &Version) -> Result<Metadata, String> {
+    check(text, project, version)?;
     let mut metadata = Metadata::default();
-    let mut named = false;
-    for line in text.lines().take_while(|line| !line.is_empty()) {
-        let Some((key, value)) = line.split_once(':') else { continue };
-        let value = value.trim();
-        match key.to_ascii_lowercase().as_str() {
-            "name" => named = wheel::normalise(value).as_deref() == Some(project),
+    for (key, value) in headers(text) {
+        match key.as_str() {
             "requires-dist" => metadata.requires.push(requirement(value)?),
             "provides-extra" => metadata.extras.extend(wheel::normalise(value)),
             _ => {}
         }
     }
-    if named { Ok(metadata) } else { Err(format!("its METADATA does not name {project}")) }
+    Ok(metadata)
+}
+
+/// Whether METADATA is of this project and version.
+pub(super) fn check(text: &str, project: &str, version: &Version) -> Result<(), String> {
+    let (mut named, mut versioned) = (false, false);
+    for (key, value) in headers(text) {
+        match key.as_str() {
+            "name" if named || wheel::normalise(value).as_deref() != Some(project) => {
+                return Err(format!("its METADATA does not name {project}, but {value:?}"));
+            }
+            "version" if versioned || Version::from_str(value).ok().as_ref() != Some(version) => {
+                return Err(format!("its METADATA is not of version {version}, but of {value:?}"));
+            }
+            "name" => named = true,
+            "version" => versioned = true,
+            _ => {}
+        }
+    }
+    match (named, versioned) {
+        (true, true) => Ok(()),
+        (false, _) => Err(format!("its METADATA does not name {project}")),
+        (_, false) => Err("its METADATA has no version".to_owned()),
+    }
+}
+
+/// Keys in lower case, and what they say.
+fn headers(text: &str) -> impl Iterator<Item = (String, &str)> {
+    let lines = text.lines().take_while(|line| !line.is_empty());
+    let pairs = lines.filter_map(|line| line.split_once(':'));
+    pairs.map(|(key, value)| (key.to_ascii_lowercase(), value.trim()))
 }
 
 /// Parses a PEP 508 requirement.
@@ -110,6 +145,17 @@ pub(super) fn applies(
     }
 }
 
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    _ = from_wheel(bytes);
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let version = Version::new([1]);
+    _ = parse(&format!("Name: a\nVersion: 1\n{text}"), "a", &version);
+    if let Ok(requirement) = requirement(text) {
+        applies(&requirement, &environment(), None);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,14 +164,17 @@ mod tests {
     fn requirements_are_read_and_rubbish_is_an_error() {
         let text = "Metadata-Version: 2.4\nName: A.b\nVersion: 1\nProvides-Extra: Fast_One\n\
             Requires-Dist: c>=1; extra == 'fast-one'\nRequires-Dist: d (<2) ; python_version < '3'\n\nRequires-Dist: no\n";
-        let metadata = parse(text, "a-b").expect("parses");
+        let version = |text| Version::from_str(text).expect("a version");
+        let metadata = parse(text, "a-b", &version("1.0")).expect("parses");
         assert_eq!(metadata.extras, ["fast-one"]);
         let (here, extra) = (environment(), ExtraName::from_str("fast-one").expect("a name"));
         let holds =
             |extra| metadata.requires.iter().map(|r| applies(r, &here, extra)).collect::<Vec<_>>();
         assert_eq!(holds(None), [false, false]);
         assert_eq!(holds(Some(&extra)), [true, false]);
-        assert!(parse(text, "other").is_err());
+        assert!(parse(text, "other", &version("1")).is_err());
+        assert!(parse(text, "a-b", &version("2")).is_err());
+        assert!(parse(&format!("Name: c\n{text}"), "a-b", &version("1")).is_err());
         for bad in [
             "é é",
             "",

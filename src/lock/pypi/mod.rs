@@ -7,9 +7,9 @@
 //! the wheel itself, which lies in the store then, as it must in the end.
 
 mod index;
-mod metadata;
+pub(crate) mod metadata;
 mod solve;
-mod wheel;
+pub(crate) mod wheel;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,8 +53,9 @@ pub enum PypiError {
     },
 }
 
-/// Resolves one environment; all wheels are in the store then. `prefer`: versions to keep by
-/// normalised project name (those of the previous lock that are not to be updated).
+/// Resolves one environment; all wheels are in the store then. `locked`: wheels of the
+/// previous lock by normalised project name; no project goes back to an older version than these, and no wheel gets
+/// other bytes. `keep`: they stay where they fit.
 ///
 /// # Errors
 /// See [`PypiError`].
@@ -62,11 +63,13 @@ pub fn resolve_python(
     online: &Online<'_>,
     env: &str,
     requirements: &BTreeSet<String>,
-    prefer: &BTreeMap<String, String>,
+    locked: &BTreeMap<String, Wheel>,
+    keep: bool,
 ) -> Result<Vec<Wheel>, PypiError> {
     let fetch = |source| PypiError::Fetch { env: env.to_owned(), source: Box::new(source) };
-    let index = Index::new(*online).map_err(fetch)?;
-    let provider = Provider::new(index, prefer);
+    let index = Index::new(*online, locked).map_err(fetch)?;
+    let nothing = BTreeMap::new();
+    let provider = Provider::new(index, if keep { locked } else { &nothing });
     let roots = roots(&provider, env, requirements)?;
     let mut solver = Solver::new(provider);
     let solution = match solver.solve(Problem::new().requirements(roots)) {
@@ -107,6 +110,12 @@ fn roots(
 /// It is none, or names an address.
 pub fn check_requirement(text: &str) -> Result<(), String> {
     lockable(text).map(|_| ())
+}
+
+/// Whether the METADATA of a wheel is of this project and version; the error says why not.
+pub(crate) fn check_wheel_metadata(text: &str, project: &str, version: &str) -> Result<(), String> {
+    let version = version.parse().map_err(|error| format!("version '{version}': {error}"))?;
+    metadata::check(text, project, &version)
 }
 
 fn lockable(text: &str) -> Result<Requirement, String> {

@@ -74,12 +74,12 @@ impl Versions {
 pub(super) struct Provider<'a> {
     pool: Pool<Versions, Package>,
     index: Index<'a>,
-    prefer: &'a BTreeMap<String, String>,
+    prefer: &'a BTreeMap<String, Wheel>,
     environment: MarkerEnvironment,
 }
 
 impl<'a> Provider<'a> {
-    pub(super) fn new(index: Index<'a>, prefer: &'a BTreeMap<String, String>) -> Self {
+    pub(super) fn new(index: Index<'a>, prefer: &'a BTreeMap<String, Wheel>) -> Self {
         Self { pool: Pool::new(), index, prefer, environment: metadata::environment() }
     }
 
@@ -156,11 +156,25 @@ impl<'a> Provider<'a> {
             let releases = self.index.releases(&project);
             let release = releases.iter().find(|release| release.version == *version);
             if let (Some(release), None) = (release, &package.extra) {
+                self.withheld(&project, version)?;
                 wheels.push(self.index.wheel(env, &project, release)?);
             }
         }
         wheels.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(wheels)
+    }
+}
+
+impl Provider<'_> {
+    /// Fails if a version is older than the locked one, and that is gone: an index may forget on purpose.
+    fn withheld(&self, project: &str, version: &Version) -> Result<(), FetchError> {
+        let Some(last) = self.index.locked(project) else { return Ok(()) };
+        let releases = self.index.releases(project);
+        if *version >= last || releases.iter().any(|release| release.version == last) {
+            return Ok(());
+        }
+        let (name, place, found) = (project.to_owned(), self.index.places(), version.to_string());
+        Err(FetchError::Withheld { name, locked: last.to_string(), place, found })
     }
 }
 
@@ -233,7 +247,7 @@ impl DependencyProvider for Provider<'_> {
     async fn get_candidates(&self, name: NameId) -> Option<Candidates> {
         let project = self.pool.resolve_package_name(name).project.to_string();
         let releases = self.index.releases(&project);
-        let preferred = self.prefer.get(&project).and_then(|version| version.parse().ok());
+        let preferred = self.prefer.get(&project).and_then(|wheel| wheel.version.parse().ok());
         let mut all = Candidates::default();
         for release in releases.iter() {
             let solvable = self.pool.intern_solvable(name, release.version.clone());

@@ -44,8 +44,13 @@ fn resolve_with(
 ) -> Result<Vec<String>, PypiError> {
     let net = Net::new(&[(Archive::Pypi, &server.base)]);
     let requirements = requirements.iter().map(|text| text.to_string()).collect();
-    let prefer = prefer.iter().map(|(name, v)| (name.to_string(), v.to_string())).collect();
-    let wheels = resolve_python(&net.online(), "env", &requirements, &prefer)?;
+    let locked = |(name, version): &(&str, &str)| {
+        let (name, version) = ((*name).to_owned(), (*version).to_owned());
+        let (env, file, digest) = ("env".to_owned(), "another.whl".to_owned(), Digest::of(b""));
+        (name.clone(), Wheel { env, name, version, file, size: 1, digest })
+    };
+    let prefer = prefer.iter().map(locked).collect();
+    let wheels = resolve_python(&net.online(), "env", &requirements, &prefer, true)?;
     assert!(wheels.iter().all(|wheel| net.store.has_blob(&wheel.digest)));
     Ok(wheels.iter().map(|wheel| format!("{} {}", wheel.name, wheel.version)).collect())
 }

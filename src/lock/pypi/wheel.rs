@@ -94,6 +94,13 @@ fn platform_rank(platform: &str) -> Option<u32> {
     GLIBC_MINOR.checked_sub(minor)
 }
 
+/// For [`crate::fuzzing`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    parse(text);
+    normalise(text);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
