@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use chatimg::compose::{ComposeError, Declarations, Inputs, installed, parity, understood};
+use chatimg::debian::keyring::Keyring;
 use chatimg::fetch::{self, Http, Settings, Sources};
 use chatimg::lock::{Deb, DebArchive, Group, Lock, Online, deb::UpdateSet, resolve};
 use chatimg::sandbox;
@@ -91,7 +92,8 @@ impl Bench {
         let sources = Sources::discover(&settings).unwrap_or_else(|error| panic!("{error}"));
         let http = Http::new();
         let (config, note) = (&settings.config, &|_: &str| ());
-        let online = Online { store, http: &http, sources: &sources, config, note };
+        let keyring = &Keyring::debian().expect("Debian's keys");
+        let online = Online { store, http: &http, keyring, sources: &sources, config, note };
         let locked = resolve(&online, &request, Some(lock), &UpdateSet::None, lock.epoch);
         let mut locked = locked.unwrap_or_else(|error| panic!("{packages:?}: {error}"));
         // What "now" is may not hang on the day of the test.
