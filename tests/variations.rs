@@ -1,7 +1,6 @@
-//! No circumstance of a build gets into the image: the variations of reprotest, one by one and all at once by reprotest itself, on a small
-//! project; all at once, and years later, from an archive alone, on this project's image, by `chatimg verify`.
+//! No circumstance of a build gets into the image: all variations of reprotest at once, and years later, from an archive alone, on this
+//! project's image, by `chatimg verify`.
 
-mod complete;
 mod project;
 
 use std::fs;
@@ -11,25 +10,7 @@ use std::process::{Command, Output};
 
 use project::text;
 
-/// Variations of reprotest, as `reprotest --help` lists them.
-const VARIATIONS: [&str; 14] = [
-    "environment",
-    "build_path",
-    "kernel",
-    "aslr",
-    "num_cpus",
-    "time",
-    "user_group",
-    "fileordering",
-    "domain_host",
-    "home",
-    "locales",
-    "exec_path",
-    "timezone",
-    "umask",
-];
-/// 2039-01-20: more than 398 days ahead, and seconds since 1970 have no place in 31 bits any more.
-const YEAR_2039: &str = "2179094400";
+/// More than 398 days ahead, and seconds since 1970 have no place in 31 bits any more.
 const DATE: &str = "2039-01-20 03:14:08";
 
 /// A folder that others can look into.
@@ -171,66 +152,4 @@ fn faketime() -> String {
     let code = "import glob; print(glob.glob('/usr/lib/*/faketime/libfaketimeMT.so.1')[0])";
     let output = Command::new("/usr/bin/python3").args(["-c", code]).output().expect("python3");
     works(&output).trim().to_owned()
-}
-
-#[test]
-fn reprotest_finds_no_difference_with_any_of_its_variations() {
-    wants(&["reprotest", "disorderfs", "faketime", "setpriv", "taskset"]);
-    let root = folder();
-    let path = |name: &str| root.path().join(name);
-    complete::make(&path("project"));
-    archive(&path("project"), &path("archive"));
-    fs::copy(project::chatimg(), path("project/chatimg")).expect("copy");
-    fs::copy(own("tests/variations/build.sh"), path("project/build.sh")).expect("copy");
-    fs::create_dir(path("bin")).expect("folder");
-    fs::copy(own("tests/variations/sudo"), path("bin/sudo")).expect("copy");
-    fs::set_permissions(path("bin/sudo"), PermissionsExt::from_mode(0o755)).expect("mode");
-
-    // Who is not root cannot become somebody else.
-    let settings = match is_root() {
-        true => format!(
-            "user_group.available+=nobody:nogroup,domain_host.use_sudo=1,time.faketimes+=@{YEAR_2039}"
-        ),
-        false => format!("time.faketimes+=@{YEAR_2039}"),
-    };
-    let able = |name: &str| match name {
-        "user_group" => is_root(),
-        "fileordering" => Path::new("/dev/fuse").exists(),
-        _ => true,
-    };
-    let (able, unable): (Vec<&str>, Vec<&str>) =
-        VARIATIONS.into_iter().partition(|name| able(name));
-    println!("left out: {unable:?}");
-    let without: String = unable.iter().map(|name| format!(",-{name}")).collect();
-    let mut command = Command::new("reprotest");
-    command.args(["--no-diffoscope", "--verbosity=1", "--build-command=sh ./build.sh"]);
-    command.arg(format!("--variations=+all{without},{settings}"));
-    for name in &able {
-        command.arg(format!("--extra-build=-all,+{name},{settings}"));
-    }
-    let search = format!("{}:{}", path("bin").display(), std::env::var("PATH").expect("PATH"));
-    command.arg("--store-dir").arg(path("results")).arg(path("project")).arg("result");
-    command
-        .env("PATH", search)
-        .env("CHATIMG_ARCHIVE", path("archive"))
-        .env_remove("LD_LIBRARY_PATH");
-    let said = works(&command.output().expect("reprotest"));
-    assert!(said.contains("Reproduction successful"), "{said}");
-    let builds = said.matches("build successful").count();
-    assert_eq!(builds, 2 + able.len(), "{said}");
-    let control = fs::read_to_string(path("results/control/result")).expect("sums");
-    assert_eq!(control.lines().count(), 4, "{control}");
-
-    // On another file system.
-    let script = "set -e; mkdir \"$1/ram\"; mount -t tmpfs -o size=3g none \"$1/ram\"; cp -a \"$1/project\" \"$1/ram/p\"; \
-                  cd \"$1/ram/p\"; stat -f -c %T . >&2; sh ./build.sh >&2; cat result";
-    let output = Command::new("unshare")
-        .args(if is_root() { &["--mount"][..] } else { &["--map-root-user", "--mount"] })
-        .args(["sh", "-c", script, "sh"])
-        .arg(root.path())
-        .env("CHATIMG_ARCHIVE", path("archive"))
-        .output()
-        .expect("unshare");
-    let said = works(&output);
-    assert!(said.contains("tmpfs") && text(&output.stdout) == control, "{said}");
 }
