@@ -6,8 +6,9 @@ cd / || exit 1
 umask 022
 exec </dev/null 2>&1
 
-# Files' owners and modes are what faked says, as nobody but the builder's user is there.
-started=$($here/faked-sysv --load --save-file $here/owners.new <$here/owners) || exit 1
+# Files' owners and modes are what faked says, as nobody but the builder's user is there. Its key, which all scripts see, is random else;
+# nobody else here has queues.
+started=$($here/faked-sysv --key 19200 --load --save-file $here/owners.new <$here/owners) || exit 1
 export FAKEROOTKEY="${started%%:*}"
 faked=${started#*:}
 export LD_PRELOAD="$here/libfakeroot-sysv.so:$here/libfaketime.so.1"
