@@ -66,7 +66,7 @@ const WITHOUT_EFFECT: &[&str] = &[
 ];
 
 /// Commands whose work is done elsewhere (caches are made when the image is finished), that speak to
-/// running services, or that only undo what an earlier version did.
+/// running services and kernels, or that only undo what an earlier version did.
 const DONE_ELSEWHERE: &[&str] = &[
     "/usr/lib/runit-helper/runit-helper",
     "deb-systemd-invoke",
@@ -84,6 +84,7 @@ const DONE_ELSEWHERE: &[&str] = &[
     "pypy3compile",
     "restorecon",
     "service",
+    "sysctl",
     "systemd-hwdb",
     "ucf-helper",
     "update-desktop-database",
