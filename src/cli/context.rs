@@ -188,7 +188,8 @@ impl<'a> Context<'a> {
                 )),
                 Event::Scripts(packages) => {
                     let (count, names) = (packages.len(), packages.join(", "));
-                    phases.begin(&format!("running scripts of {count} packages: {names}"));
+                    let packages = if count == 1 { "package" } else { "packages" };
+                    phases.begin(&format!("running scripts of {count} {packages}: {names}"));
                 }
                 Event::Packages { done, total } => phases.progress(done as u64, total as u64),
                 Event::Root { done, total } => phases.progress(done, total),
