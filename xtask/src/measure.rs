@@ -40,6 +40,8 @@ pub fn measured(command: &Command) -> Result<Taken, Box<dyn Error>> {
     let [seconds, processor, mebibytes] = numbers[..] else {
         return Err(format!("measured: {text:?}").into());
     };
+    // The table comes last, and something may go wrong before.
+    eprintln!("  {seconds:.2} s, {processor:.1} s of processors, {mebibytes:.0} MiB");
     Ok(Taken { seconds, processor, mebibytes })
 }
 
