@@ -33,7 +33,7 @@ use crate::digest::{Digest, Hasher};
 use crate::image::sums::{self, SUMS, Sums};
 use crate::lock::Lock;
 use crate::parallel::try_map;
-use crate::store::{Store, StoreError};
+use crate::store::{Amount, Store, StoreError};
 use index::{INDEX, Index};
 
 const README: &str = "README.txt";
@@ -103,22 +103,6 @@ impl ArchiveError {
     fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { doing, path, source }
-    }
-}
-
-/// So many of something.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Amount {
-    /// Files.
-    pub count: usize,
-    /// Their bytes.
-    pub bytes: u64,
-}
-
-impl Amount {
-    fn add(&mut self, bytes: u64) {
-        self.count += 1;
-        self.bytes += bytes;
     }
 }
 

@@ -8,8 +8,9 @@ use indicatif::HumanBytes;
 
 use super::context::Context;
 use super::{CommandError, Exit};
-use crate::archive::{self, Amount, Archive, Lacking, Project, inputs};
+use crate::archive::{self, Archive, Lacking, Project, inputs};
 use crate::lock::{Group, unanswered};
+use crate::store::Amount;
 use crate::ui::{Phases, Ui};
 
 /// Keep all that the lock names, to build from it years later

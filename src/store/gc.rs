@@ -46,12 +46,12 @@ pub struct Needs<'a> {
 pub struct Amount {
     /// How many.
     pub count: usize,
-    /// Bytes on the disk.
+    /// Their bytes.
     pub bytes: u64,
 }
 
 impl Amount {
-    fn add(&mut self, bytes: u64) {
+    pub(crate) fn add(&mut self, bytes: u64) {
         self.count += 1;
         self.bytes += bytes;
     }

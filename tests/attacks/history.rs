@@ -20,9 +20,20 @@ fn changed(world: &mut World, change: impl Fn(&str) -> String) {
 }
 
 /// A package of these members as kmod's, in the signed index.
-fn as_kmod(world: &mut World, members: &[(&str, &[u8])], change: fn(Vec<u8>) -> Vec<u8>) {
+fn as_kmod(world: &mut World, members: &[(&str, &[u8])], change: impl Fn(Vec<u8>) -> Vec<u8>) {
     let it = world.suites[0].packages.get_mut("kmod").expect("it is there");
     it.bytes = change(ar(members));
+}
+
+/// The same whose control archive says that it is so large.
+fn with_size(world: &mut World, size: &[u8; 10]) {
+    let text = control("Package: kmod\nVersion: 1.0-1\nArchitecture: amd64\n");
+    let members: [(&str, &[u8]); 2] = [("debian-binary", b"2.0\n"), ("control.tar", &text)];
+    as_kmod(world, &members, |mut bytes| {
+        let at = 8 + 60 + 4 + 48;
+        bytes[at..at + size.len()].copy_from_slice(size);
+        bytes
+    });
 }
 
 const EVIL: &str = "Codename: trixie\nSuite: evil\n";
@@ -180,32 +191,14 @@ pub(crate) fn all() -> Vec<Case> {
         case(
             "a member's size that overflows",
             BUILD,
-            |world| {
-                let text = control("Package: kmod\nVersion: 1.0-1\nArchitecture: amd64\n");
-                let members: [(&str, &[u8]); 2] =
-                    [("debian-binary", b"2.0\n"), ("control.tar", &text)];
-                as_kmod(world, &members, |mut bytes| {
-                    let at = 8 + 60 + 4 + 48;
-                    bytes[at..at + 10].copy_from_slice(b"9999999999");
-                    bytes
-                });
-            },
+            |world| with_size(world, b"9999999999"),
             &["importing package kmod"],
         )
         .wrong_from_start(),
         case(
             "a member's negative size",
             BUILD,
-            |world| {
-                let text = control("Package: kmod\nVersion: 1.0-1\nArchitecture: amd64\n");
-                let members: [(&str, &[u8]); 2] =
-                    [("debian-binary", b"2.0\n"), ("control.tar", &text)];
-                as_kmod(world, &members, |mut bytes| {
-                    let at = 8 + 60 + 4 + 48;
-                    bytes[at..at + 10].copy_from_slice(b"-60       ");
-                    bytes
-                });
-            },
+            |world| with_size(world, b"-60       "),
             &["importing package kmod", "its size is not a number"],
         )
         .wrong_from_start(),
