@@ -7,23 +7,19 @@ use crate::appliance::{Input, InputKind, PythonEnv};
 use crate::compose::{self, SystemError, WheelError};
 use crate::lock::{Lock, Wheel};
 use crate::store::Store;
-use crate::tools::{ToolError, Tools};
 use crate::tree::Tree;
 
-/// A Python environment of wheels in the store, below `opt/env`; none of them may have Python's own files, as there is no
-/// Python to compile them.
+/// A Python environment of wheels in the store, below `opt/env`.
 ///
 /// # Errors
 /// A wheel is refused.
 pub fn wheels(store: &Store, wheels: &[Wheel]) -> Result<Tree, WheelError> {
-    let failed = |error: ToolError| WheelError::Compile(error.into());
-    let tools = Tools::unpack(store, &Tree::new(), 0).map_err(failed)?;
     let env = PythonEnv {
         name: "env".to_owned(),
         into: "/opt/env".to_owned(),
         requirements: Default::default(),
     };
-    compose::install_wheels(store, &tools, &env, wheels)
+    compose::install_wheels(store, &env, wheels)
 }
 
 /// An npm package, or an archive or file by its address, of a lock and in the store, below `opt/input`.

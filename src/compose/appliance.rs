@@ -82,7 +82,8 @@ pub fn compose(inputs: &Inputs<'_>) -> Result<Tree, ApplianceError> {
     for overlay in &plan.overlays {
         for env in &overlay.python {
             interrupt::check().map_err(ComposeError::from)?;
-            let made = wheels::install(context, env, &lock.wheels)?;
+            let place = wheels::Place { store, epoch: lock.epoch };
+            let made = wheels::install(place, env, &lock.wheels)?;
             claims.part(overlay, ("Python environment", &env.name), &made)?;
             tree.overlay(&made)?;
         }
@@ -98,7 +99,8 @@ pub fn compose(inputs: &Inputs<'_>) -> Result<Tree, ApplianceError> {
     interrupt::check().map_err(ComposeError::from)?;
     remove::remove(plan, &mut tree)?;
     finish::plain_modules(context, &mut tree)?;
-    finish::finish(context, &mut tree)?;
+    let environments: Vec<_> = plan.overlays.iter().flat_map(|overlay| &overlay.python).collect();
+    finish::finish(context, &mut tree, &environments)?;
     strip::strip(&mut tree);
     tree.clamp_times(lock.epoch);
     tree.check_links()?;
@@ -114,7 +116,7 @@ pub fn compose(inputs: &Inputs<'_>) -> Result<Tree, ApplianceError> {
 pub fn installed(inputs: &Inputs<'_>) -> Result<Tree, ApplianceError> {
     let Inputs { store, lock, tools, .. } = *inputs;
     let mut tree = configured(inputs)?;
-    finish::finish(Finish { store, tools, epoch: lock.epoch }, &mut tree)?;
+    finish::finish(Finish { store, tools, epoch: lock.epoch }, &mut tree, &[])?;
     Ok(tree)
 }
 

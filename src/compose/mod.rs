@@ -49,17 +49,15 @@ pub use wheels::WheelError;
 use crate::appliance::{Input, PythonEnv};
 use crate::lock::{Lock, Wheel};
 use crate::store::Store;
-use crate::tools::Tools;
 use crate::tree::Tree;
 
 /// A Python environment of these wheels, as [`compose`] has it.
 pub(crate) fn install_wheels(
     store: &Store,
-    tools: &Tools,
     env: &PythonEnv,
     locked: &[Wheel],
 ) -> Result<Tree, WheelError> {
-    wheels::install(finish::Finish { store, tools, epoch: 0 }, env, locked)
+    wheels::install(wheels::Place { store, epoch: 0 }, env, locked)
 }
 
 /// One input of an overlay, as [`compose`] has it.

@@ -3,14 +3,15 @@
 //!
 //! ```text
 //! INTO/pyvenv.cfg  INTO/bin/python3 -> /usr/bin/python3  INTO/bin/SCRIPT
-//! INTO/lib/python3.13/site-packages/...  with __pycache__ and *.dist-info
+//! INTO/lib/python3.13/site-packages/...  with *.dist-info
 //! ```
+//!
+//! Byte code comes at the end, of what is left then ([`super::finish`]).
 
 pub(crate) mod archive;
 
 use std::io::BufReader;
 
-use super::finish::{Finish, FinishError, Source, compile};
 use crate::appliance::PythonEnv;
 use crate::digest::{Digest, Hasher};
 use crate::lock::Wheel;
@@ -21,6 +22,14 @@ use archive::{Archive, Contents};
 
 /// The interpreter of the image.
 const PYTHON: &str = "python3.13";
+
+/// Where wheels are and trees go.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) store: &'a Store,
+    /// What files without a time get, in seconds since 1970.
+    pub(super) epoch: i64,
+}
 
 /// A wheel that cannot be installed.
 #[derive(Debug, thiserror::Error)]
@@ -52,9 +61,6 @@ pub enum WheelError {
     /// The user stopped it.
     #[error(transparent)]
     Interrupted(#[from] crate::interrupt::Interrupted),
-    /// Compiling failed.
-    #[error(transparent)]
-    Compile(#[from] FinishError),
     /// The store's failure.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -62,14 +68,14 @@ pub enum WheelError {
 
 /// All of one environment.
 pub(super) fn install(
-    context: Finish<'_>,
+    place: Place<'_>,
     env: &PythonEnv,
     wheels: &[Wheel],
 ) -> Result<Tree, WheelError> {
     let into = env.into.trim_matches('/');
     let clash = |source| WheelError::Clash { env: env.name.clone(), source };
-    let mut tree = skeleton(context, into)?;
-    for added in all(context, env, wheels, into)? {
+    let mut tree = skeleton(place, into)?;
+    for added in all(place, env, wheels, into)? {
         for (path, entry) in added.iter() {
             let dir = entry.node == Node::Dir;
             if !(dir && tree.get(path.as_str()).is_some_and(|old| old.node == Node::Dir)) {
@@ -82,26 +88,26 @@ pub(super) fn install(
 
 /// Each wheel's tree, several made at a time, the largest first.
 fn all(
-    context: Finish<'_>,
+    place: Place<'_>,
     env: &PythonEnv,
     wheels: &[Wheel],
     into: &str,
 ) -> Result<Vec<Tree>, WheelError> {
     let mut wheels: Vec<_> = wheels.iter().filter(|wheel| wheel.env == env.name).collect();
     wheels.sort_by_key(|wheel| std::cmp::Reverse(wheel.size));
-    try_map(&wheels, |wheel| one(context, wheel, into))
+    try_map(&wheels, |wheel| one(place, wheel, into))
 }
 
-fn skeleton(context: Finish<'_>, into: &str) -> Result<Tree, WheelError> {
+fn skeleton(place: Place<'_>, into: &str) -> Result<Tree, WheelError> {
     let version = PYTHON.trim_start_matches("python");
     let config = format!(
         "home = /usr/bin\ninclude-system-site-packages = true\nversion = {version}\n\
          executable = /usr/bin/{PYTHON}\n"
     );
     let mut key = Hasher::step("venv");
-    key.field(into).field(context.epoch.to_le_bytes());
-    made(context.store, key.finish(), |pack| {
-        let mut out = Target { tree: Tree::new(), pack, wheel: "venv", epoch: context.epoch };
+    key.field(into).field(place.epoch.to_le_bytes());
+    made(place.store, key.finish(), |pack| {
+        let mut out = Target { tree: Tree::new(), pack, wheel: "venv", epoch: place.epoch };
         out.file(&format!("{into}/pyvenv.cfg"), 0o644, config.as_bytes())?;
         for name in ["python", "python3", PYTHON] {
             let to = Node::Symlink(format!("/usr/bin/{PYTHON}"));
@@ -111,16 +117,15 @@ fn skeleton(context: Finish<'_>, into: &str) -> Result<Tree, WheelError> {
     })
 }
 
-fn one(context: Finish<'_>, wheel: &Wheel, into: &str) -> Result<Tree, WheelError> {
+fn one(place: Place<'_>, wheel: &Wheel, into: &str) -> Result<Tree, WheelError> {
     let mut key = Hasher::step("wheel");
-    key.field(wheel.digest.as_bytes()).field(into);
-    key.field(context.tools.id().as_bytes()).field(context.epoch.to_le_bytes());
-    made(context.store, key.finish(), |pack| {
+    key.field(wheel.digest.as_bytes()).field(into).field(place.epoch.to_le_bytes());
+    made(place.store, key.finish(), |pack| {
         let missing = || WheelError::Missing { wheel: wheel.file.clone() };
-        let file = context.store.blob_file(&wheel.digest)?.ok_or_else(missing)?;
+        let file = place.store.blob_file(&wheel.digest)?.ok_or_else(missing)?;
         let archive = Archive::read(wheel, BufReader::new(file), pack)?;
-        let out = Target { tree: Tree::new(), pack, wheel: &wheel.file, epoch: context.epoch };
-        unpack(context, &archive, into, out)
+        let out = Target { tree: Tree::new(), pack, wheel: &wheel.file, epoch: place.epoch };
+        unpack(&archive, into, out)
     })
 }
 
@@ -161,16 +166,10 @@ impl Target<'_> {
     }
 }
 
-fn unpack(
-    context: Finish<'_>,
-    archive: &Archive<'_>,
-    into: &str,
-    mut out: Target<'_>,
-) -> Result<Tree, WheelError> {
+fn unpack(archive: &Archive<'_>, into: &str, mut out: Target<'_>) -> Result<Tree, WheelError> {
     let site = format!("{into}/lib/{PYTHON}/site-packages");
     let data = archive.dist_info.strip_suffix(".dist-info").unwrap_or_default();
     let data = format!("{data}.data/");
-    let mut sources = Vec::new();
     for (member, contents) in &archive.files {
         let (path, script) = match member.strip_prefix(&data) {
             None => (format!("{site}/{member}"), false),
@@ -190,19 +189,10 @@ fn unpack(
                 out.put(&path, if script { 0o755 } else { 0o644 }, Node::File(*file))?;
             }
         }
-        match contents {
-            Contents::Text(text) if path.ends_with(".py") && !script => sources.push((path, text)),
-            _ => {}
-        }
     }
     out.file(&format!("{site}/{}/INSTALLER", archive.dist_info), 0o644, b"chatimg\n")?;
     for (name, script) in entry_points(archive, into)? {
         out.file(&format!("{into}/bin/{name}"), 0o755, script.as_bytes())?;
-    }
-    let sources: Vec<_> =
-        sources.iter().map(|(path, text)| Source { path, text: (*text).clone() }).collect();
-    for (path, code) in compile(context, &sources)? {
-        out.file(&path, 0o644, &code)?;
     }
     Ok(out.tree)
 }

@@ -5,8 +5,9 @@ use std::fs;
 use std::io;
 
 use super::{Finish, FinishError, marshal};
+use crate::appliance::PythonEnv;
 use crate::parallel::try_map;
-use crate::tree::{Node, Tree};
+use crate::tree::{FileRef, Node, Tree};
 
 const COMPILER: &str = include_str!("bytecode.py");
 const PYTHON: &str = "usr/bin/python3";
@@ -15,12 +16,15 @@ const HEADER: usize = 16;
 /// Files for which another process is worth its start.
 const AT_ONCE: usize = 50;
 
-/// A source file to be compiled.
-pub(in crate::compose) struct Source<'a> {
-    /// Its path in the tree, and on the box.
-    pub(in crate::compose) path: &'a str,
-    /// Its text.
-    pub(in crate::compose) text: Vec<u8>,
+/// Byte code of the Python environments' modules, those that nobody took out.
+pub(super) fn environments(
+    context: Finish<'_>,
+    tree: &Tree,
+    environments: &[&PythonEnv],
+) -> Result<Tree, FinishError> {
+    let lib = |env: &&PythonEnv| format!("{}/lib/", env.into.trim_matches('/'));
+    let starts: Vec<_> = environments.iter().map(lib).collect();
+    below(context, tree, &starts.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// Byte code of the standard library and of Debian's own Python packages.
@@ -36,19 +40,17 @@ pub(super) fn chatimg(context: Finish<'_>, tree: &Tree) -> Result<Tree, FinishEr
 fn below(context: Finish<'_>, tree: &Tree, starts: &[&str]) -> Result<Tree, FinishError> {
     let input = tree
         .filter(|path| path.ends_with(".py") && starts.iter().any(|start| path.starts_with(start)));
-    let files: Vec<_> = input
+    let sources: Vec<_> = input
         .iter()
-        .filter(|(_, entry)| matches!(entry.node, Node::File(_)))
-        .map(|(path, _)| path.as_str())
+        .filter_map(|(path, entry)| match &entry.node {
+            Node::File(file) => Some((path.as_str(), file)),
+            _ => None,
+        })
         .collect();
-    if files.is_empty() {
+    if sources.is_empty() {
         return Ok(Tree::new());
     }
     context.step("bytecode", &input, |output| {
-        let mut sources = Vec::with_capacity(files.len());
-        for path in files {
-            sources.push(Source { path, text: context.store.read(input.file(path)?.0)? });
-        }
         for (path, code) in compile(context, &sources)? {
             output.file(&path, 0o644, &code)?;
         }
@@ -56,9 +58,12 @@ fn below(context: Finish<'_>, tree: &Tree, starts: &[&str]) -> Result<Tree, Fini
     })
 }
 
+/// A source: its path in the tree and on the box, and its text.
+type Source<'a> = (&'a str, &'a FileRef);
+
 /// Compiles sources; gives the path in the tree and the contents of each byte code file. What is no valid
 /// Python is left out.
-pub(in crate::compose) fn compile(
+fn compile(
     context: Finish<'_>,
     sources: &[Source<'_>],
 ) -> Result<Vec<(String, Vec<u8>)>, FinishError> {
@@ -79,9 +84,10 @@ fn in_one_process(
     let read = |source| FinishError::Read { program: "python3", source };
     let scratch = context.store.scratch()?;
     let mut list = String::new();
-    for (index, source) in sources.iter().enumerate() {
-        fs::write(scratch.path().join(index.to_string()), &source.text).map_err(read)?;
-        list.push_str(&format!("{index}\t/{}\n", source.path));
+    for (index, (path, text)) in sources.iter().enumerate() {
+        let text = context.store.read(text)?;
+        fs::write(scratch.path().join(index.to_string()), text).map_err(read)?;
+        list.push_str(&format!("{index}\t/{path}\n"));
     }
     let args = ["-I", "-S", "-B", "-c", COMPILER];
     let output = context.tools.run(PYTHON, args, scratch.path(), list.as_bytes())?;
@@ -92,14 +98,14 @@ fn in_one_process(
         let (head, after) = line(rest).ok_or_else(broken)?;
         let (index, size) = head.split_once(' ').ok_or_else(broken)?;
         let number = |text: &str| text.parse::<usize>().map_err(|_| broken());
-        let source = sources.get(number(index)?).ok_or_else(broken)?;
+        let (path, _) = sources.get(number(index)?).ok_or_else(broken)?;
         let (code, after) = after.split_at_checked(number(size)?).ok_or_else(broken)?;
         let (header, code) = code.split_at_checked(HEADER).ok_or_else(broken)?;
         let code = marshal::canonical(code).map_err(|why| FinishError::Input {
-            path: source.path.to_owned(),
+            path: (*path).to_owned(),
             why: format!("its byte code is not as it should be: {why}"),
         })?;
-        compiled.push((cache_path(source.path, tag), [header, &code].concat()));
+        compiled.push((cache_path(path, tag), [header, &code].concat()));
         rest = after;
     }
     Ok(compiled)

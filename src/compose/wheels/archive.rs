@@ -1,5 +1,5 @@
-//! A wheel's members, checked against its RECORD, its METADATA and its own name. What Python or we must read is held in
-//! memory, all else goes to the pack at once.
+//! A wheel's members, checked against its RECORD, its METADATA and its own name. What we must read is held in memory,
+//! all else goes to the pack at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek};
@@ -16,7 +16,7 @@ const MAX_BYTES: u64 = 1 << 30;
 /// Nor to more than this and so many times its size.
 const SMALL: u64 = 256 << 20;
 const RATIO: u64 = 64;
-/// Bytes of sources, scripts and metadata together. Synapse's wheel has 6 MB of them.
+/// Bytes of sources, which Python has to compile, scripts and metadata together. Synapse's wheel has 6 MB of them.
 const MAX_TEXT: u64 = 64 << 20;
 /// No wheel has more files.
 const MAX_FILES: usize = 50_000;
@@ -97,7 +97,7 @@ impl<'a> Archive<'a> {
             if path.ends_with('/') {
                 continue;
             }
-            let contents = if is_text(&path) {
+            let contents = if is_held(&path) {
                 let mut bytes = Vec::with_capacity(usize::try_from(size).expect("it is bounded"));
                 contents.read_to_end(&mut bytes).map_err(failed)?;
                 Contents::Text(bytes)
@@ -167,11 +167,15 @@ fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether somebody reads it: Python's compiler, or who installs the wheel.
+/// Whether somebody reads it: Python's compiler, or we.
 fn is_text(path: &str) -> bool {
+    path.ends_with(".py") || is_held(path)
+}
+
+/// Whether we read it.
+fn is_held(path: &str) -> bool {
     let part = |at| path.split('/').nth(at).unwrap_or_default();
-    path.ends_with(".py")
-        || part(0).ends_with(".dist-info")
+    part(0).ends_with(".dist-info")
         || part(0).ends_with(".data") && part(1) == "scripts"
 }
 
