@@ -144,7 +144,7 @@ pub(super) fn run(
     let result = store.tree(key.finish(), |pack| {
         events(Event::Running { packages: names.clone() });
         let mut whole = tree.clone();
-        finish::finish(context, &mut whole)
+        finish::finish(context, &mut whole, &[])
             .map_err(|error| ComposeError::Finish(Box::new(error)))?;
         let work = Work { context, tree: &whole, left: &left };
         let (run, mut delta) = twice(&work, &names, declarations, pack)?;

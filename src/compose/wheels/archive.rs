@@ -175,8 +175,7 @@ fn is_text(path: &str) -> bool {
 /// Whether we read it.
 fn is_held(path: &str) -> bool {
     let part = |at| path.split('/').nth(at).unwrap_or_default();
-    part(0).ends_with(".dist-info")
-        || part(0).ends_with(".data") && part(1) == "scripts"
+    part(0).ends_with(".dist-info") || part(0).ends_with(".data") && part(1) == "scripts"
 }
 
 /// One row of RECORD: path, digest. Paths with a comma or quote are quoted as in CSV.
