@@ -1,8 +1,8 @@
 //! Python byte code. Its validity is bound to a hash of the source (PEP 552, unchecked), not to the source's
 //! time stamp, and what a process compiled before leaves no trace in it ([`marshal`]): the bytes depend on nothing else.
 
-use std::fs;
 use std::io;
+use std::path::Path;
 
 use super::{Finish, FinishError, marshal};
 use crate::appliance::PythonEnv;
@@ -82,15 +82,15 @@ fn in_one_process(
     sources: &[&Source<'_>],
 ) -> Result<Vec<(String, Vec<u8>)>, FinishError> {
     let read = |source| FinishError::Read { program: "python3", source };
-    let scratch = context.store.scratch()?;
-    let mut list = String::new();
-    for (index, (path, text)) in sources.iter().enumerate() {
+    let mut input = Vec::new();
+    for (path, text) in sources {
         let text = context.store.read(text)?;
-        fs::write(scratch.path().join(index.to_string()), text).map_err(read)?;
-        list.push_str(&format!("{index}\t/{path}\n"));
+        input.extend(format!("{} /{path}\n", text.len()).into_bytes());
+        input.extend(text);
     }
     let args = ["-I", "-S", "-B", "-c", COMPILER];
-    let output = context.tools.run(PYTHON, args, scratch.path(), list.as_bytes())?;
+    let output = context.tools.run(PYTHON, args, Path::new("/"), &input)?;
+    drop(input);
     let broken = || read(io::Error::other("the list of what it compiled is broken"));
     let (tag, mut rest) = line(&output).ok_or_else(broken)?;
     let mut compiled = Vec::with_capacity(sources.len());
