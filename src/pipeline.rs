@@ -1,6 +1,7 @@
 //! The whole way: from a plan and its lock to an image, one step after the other.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::appliance::Plan;
 use crate::compose::{self, ApplianceError, ComposeError, DeclarationError, Declarations};
@@ -187,6 +188,19 @@ impl Build<'_> {
         Ok((Tools::unpack(self.store, &tree, self.lock.epoch)?, tree))
     }
 
+    /// The build group's programs; and while there is a processor left, the image's packages come into the store.
+    fn tools_and_packages(&self, declarations: &Declarations) -> Result<(Tools, Tree), BuildError> {
+        let Self { store, lock, .. } = *self;
+        let enough = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let packages = scope.spawn(|| compose::ahead(store, lock, declarations, &enough));
+            let tools = self.tools(Group::Build);
+            enough.store(true, Ordering::Relaxed);
+            packages.join().expect("it does not panic").map_err(ApplianceError::from)?;
+            tools
+        })
+    }
+
     fn package(&self, event: compose::Event) {
         (self.events)(match event {
             compose::Event::Imported { done, total, .. } => Event::Packages { done, total },
@@ -253,7 +267,7 @@ impl Build<'_> {
     ) -> Result<BuiltImage, BuildError> {
         let Self { store, plan, lock, .. } = *self;
         let formats = compose::formats(plan, lock).map_err(ApplianceError::from)?;
-        let (tools, tools_tree) = self.tools(Group::Build)?;
+        let (tools, tools_tree) = self.tools_and_packages(declarations)?;
         interrupt::check()?;
         (self.events)(Event::Step(COMPOSING));
         let events = &|event| self.package(event);

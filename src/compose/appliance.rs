@@ -1,5 +1,7 @@
 //! The whole root file system of an appliance.
 
+use std::sync::atomic::AtomicBool;
+
 use super::bundle::BundleError;
 use super::claims::{Claims, Clash};
 use super::finish::{self, Finish, FinishError};
@@ -76,36 +78,66 @@ pub struct Inputs<'a> {
 pub fn compose(inputs: &Inputs<'_>) -> Result<Tree, ApplianceError> {
     let Inputs { store, plan, lock, tools, .. } = *inputs;
     let context = Finish { store, tools, epoch: lock.epoch };
-    let packages = configured(inputs)?;
+    // Neither needs the other, and each has moments that leave a processor free.
+    let (packages, parts) = std::thread::scope(|scope| {
+        let parts = scope.spawn(|| parts(inputs));
+        (configured(inputs), parts.join().expect("it does not panic"))
+    });
+    let (packages, parts) = (packages?, parts?);
     let mut claims = Claims::new(&packages);
     let mut tree = system(inputs, &packages, &mut claims)?;
-    for overlay in &plan.overlays {
-        for env in &overlay.python {
-            interrupt::check().map_err(ComposeError::from)?;
-            let place = wheels::Place { store, epoch: lock.epoch };
-            let made = wheels::install(place, env, &lock.wheels)?;
-            claims.part(overlay, ("Python environment", &env.name), &made)?;
-            tree.overlay(&made)?;
-        }
-    }
-    for overlay in &plan.overlays {
-        for wanted in &overlay.bundles {
-            interrupt::check().map_err(ComposeError::from)?;
-            let made = bundle::make(context, plan, overlay, wanted, lock, None)?;
-            claims.part(overlay, ("bundle", &wanted.name), &made)?;
-            tree.overlay(&made)?;
-        }
+    for Part { overlay, what, name, tree: part } in &parts {
+        claims.part(overlay, (what, name), part)?;
+        tree.overlay(part)?;
     }
     interrupt::check().map_err(ComposeError::from)?;
     remove::remove(plan, &mut tree)?;
-    finish::plain_modules(context, &mut tree)?;
     let environments: Vec<_> = plan.overlays.iter().flat_map(|overlay| &overlay.python).collect();
+    let before = tree.clone();
+    std::thread::scope(|scope| {
+        let ahead = scope.spawn(|| finish::ahead(context, &before, &environments));
+        finish::plain_modules(context, &mut tree)?;
+        ahead.join().expect("it does not panic")
+    })?;
     finish::finish(context, &mut tree, &environments)?;
     strip::strip(&mut tree);
     tree.clamp_times(lock.epoch);
     tree.check_links()?;
     secrets::refuse(store, &tree, plan)?;
     Ok(tree)
+}
+
+/// What an overlay has made.
+struct Part<'a> {
+    overlay: &'a Overlay,
+    what: &'static str,
+    name: &'a str,
+    tree: Tree,
+}
+
+/// Python environments, then bundles, in the order of the overlays.
+fn parts<'a>(inputs: &Inputs<'a>) -> Result<Vec<Part<'a>>, ApplianceError> {
+    let Inputs { store, plan, lock, tools, .. } = *inputs;
+    let place = wheels::Place { store, epoch: lock.epoch };
+    let context = Finish { store, tools, epoch: lock.epoch };
+    let mut parts = Vec::new();
+    for overlay in &plan.overlays {
+        for env in &overlay.python {
+            interrupt::check().map_err(ComposeError::from)?;
+            let (what, name) = ("Python environment", env.name.as_str());
+            let tree = wheels::install(place, env, &lock.wheels)?;
+            parts.push(Part { overlay, what, name, tree });
+        }
+    }
+    for overlay in &plan.overlays {
+        for wanted in &overlay.bundles {
+            interrupt::check().map_err(ComposeError::from)?;
+            let (what, name) = ("bundle", wanted.name.as_str());
+            let tree = bundle::make(context, plan, overlay, wanted, lock, None)?;
+            parts.push(Part { overlay, what, name, tree });
+        }
+    }
+    Ok(parts)
 }
 
 /// The packages as dpkg would leave them, caches included, and nothing of chatimg's own: what the parity test
@@ -127,6 +159,19 @@ fn configured(inputs: &Inputs<'_>) -> Result<Tree, ComposeError> {
     let debs = lock.debs_of(Group::Image);
     let tree = packages::install(store, &debs, declarations, lock.epoch, events)?;
     scripts::run(context, tree, &debs, declarations, events)
+}
+
+/// Brings the image's packages into the store, before there are tools, until there is `enough`.
+///
+/// # Errors
+/// A package is damaged.
+pub fn ahead(
+    store: &Store,
+    lock: &Lock,
+    declarations: &Declarations,
+    enough: &AtomicBool,
+) -> Result<(), ComposeError> {
+    packages::ahead(store, &lock.debs_of(Group::Image), declarations, lock.epoch, enough)
 }
 
 /// Refuses an appliance whose packages have scripts that would have to be run.

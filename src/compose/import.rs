@@ -1,6 +1,6 @@
 //! Locked .debs to trees in the store, several at a time.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::packages::{ComposeError, Event};
 use crate::debian::control::Control;
@@ -73,6 +73,17 @@ pub(super) fn all(
         events(Event::Imported { package: deb.name.clone(), done, total });
         Ok(package)
     })
+}
+
+/// Imports packages, the largest first, until there is something better to do.
+pub(super) fn ahead(store: &Store, debs: &[Deb], enough: &AtomicBool) -> Result<(), ComposeError> {
+    let mut order: Vec<_> = debs.iter().collect();
+    order.sort_by_key(|deb| std::cmp::Reverse(deb.size));
+    let work = |deb: &&Deb| match enough.load(Ordering::Relaxed) {
+        true => Ok(()),
+        false => import(store, deb).map(|_| ()),
+    };
+    try_map(&order, work).map(|_| ())
 }
 
 fn import(store: &Store, deb: &Deb) -> Result<Package, ComposeError> {

@@ -32,7 +32,7 @@ mod variant;
 pub(crate) mod wheels;
 
 pub use appliance::{
-    ApplianceError, Inputs, bundled, compose, identity, installed, tools_tree, understood,
+    ApplianceError, Inputs, ahead, bundled, compose, identity, installed, tools_tree, understood,
 };
 pub use bundle::BundleError;
 pub use claims::Clash;

@@ -5,6 +5,8 @@
 //! with different owners or modes, where the first wins in both. Scripts' effects come in rounds, so that
 //! what one refers to is there: diversions, unpacking, users, everything else, units and alternatives.
 
+use std::sync::atomic::AtomicBool;
+
 use super::declarations::Declarations;
 use super::dpkg_db::State;
 use super::import::{self, Package};
@@ -192,6 +194,23 @@ pub fn unpack(
         merge::merge(&packages.iter().collect::<Vec<_>>(), &[], epoch)
     });
     result.map_err(StepError::into_inner)
+}
+
+/// Brings packages into the store as [`install`] finds them there, until there is `enough`.
+///
+/// # Errors
+/// A package is damaged.
+pub fn ahead(
+    store: &Store,
+    debs: &[Deb],
+    declarations: &Declarations,
+    epoch: i64,
+    enough: &AtomicBool,
+) -> Result<(), ComposeError> {
+    match store.stored_document(&key(debs, declarations, epoch))? {
+        Some(_) => Ok(()),
+        None => import::ahead(store, debs, enough),
+    }
 }
 
 /// base-files first, then by name.

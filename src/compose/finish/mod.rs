@@ -71,6 +71,16 @@ pub(super) struct Finish<'a> {
     pub(super) epoch: i64,
 }
 
+/// Does what hangs on no kernel module, for [`finish`] to find it done.
+pub(super) fn ahead(
+    context: Finish<'_>,
+    tree: &Tree,
+    environments: &[&PythonEnv],
+) -> Result<(), FinishError> {
+    bytecode::environments(context, tree, environments)?;
+    bytecode::debian(context, tree).map(|_| ())
+}
+
 /// Adds everything, several steps at a time.
 pub(super) fn finish(
     context: Finish<'_>,
