@@ -142,12 +142,11 @@ impl<'a> Context<'a> {
         self.project().join("images")
     }
 
-    /// The folder of the image that is meant: by its id, or itself; else the newest.
+    /// The folder of the image that is meant ([`image::named`]); else the newest.
     pub fn image_dir(&self, name: Option<&Path>) -> Result<PathBuf, CommandError> {
         let images = self.images();
         Ok(match name {
-            Some(name) if name.components().count() == 1 && !name.is_dir() => images.join(name),
-            Some(dir) => dir.to_owned(),
+            Some(name) => image::named(&images, name)?,
             None => {
                 image::current(&images)?.ok_or("there is no image; run `chatimg build` first")?.dir
             }

@@ -27,7 +27,7 @@ pub struct Args {
     host: Option<String>,
     #[command(flatten)]
     way: Way,
-    /// Take this image instead of the newest: its id, or its folder
+    /// Take this image instead of the newest: its id, or the beginning of it, or its folder
     #[arg(long, value_name = "ID|DIR")]
     image: Option<PathBuf>,
     /// All of it, as JSON

@@ -24,7 +24,7 @@ Examples:
   chatimg verify
   chatimg verify --files-only --key RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3 /media/stick/image")]
 pub struct Args {
-    /// Its id or folder [default: the newest]
+    /// Its id, or the beginning of it, or its folder [default: the newest]
     image: Option<PathBuf>,
     /// The public key to believe: itself (RW...) or its file [default: the owner's own, if the image is signed]
     #[arg(long, value_name = "KEY")]

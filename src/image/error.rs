@@ -4,7 +4,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::output;
-
 use crate::store::StoreError;
 use crate::tree::TreeError;
 
@@ -81,6 +80,16 @@ pub enum ImageError {
     Changed {
         /// Its folder.
         dir: PathBuf,
+    },
+    /// No image is meant by that.
+    #[error("there is no image '{name}' in {}; {hint}", images.display())]
+    Unknown {
+        /// What the user said.
+        name: String,
+        /// Where it was looked for.
+        images: PathBuf,
+        /// What there is.
+        hint: String,
     },
     /// The user asked to stop.
     #[error(transparent)]
