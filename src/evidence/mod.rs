@@ -20,7 +20,7 @@ mod rebuild;
 mod sign;
 mod verify;
 
-pub use rebuild::{Difference, compare, foreign_inputs, other_builder};
+pub use rebuild::{Deviation, compare, foreign_inputs, other_builder};
 pub use sign::{Signed, sign};
 pub use verify::{Verified, verify};
 
