@@ -34,4 +34,5 @@ pub mod tools;
 pub mod tree;
 pub mod ui;
 pub mod vm;
+mod whole;
 mod zipped;

@@ -26,7 +26,6 @@ pub use project::Project;
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::digest::{Digest, Hasher};
@@ -34,6 +33,7 @@ use crate::image::sums::{self, SUMS, Sums};
 use crate::lock::Lock;
 use crate::parallel::try_map;
 use crate::store::{Amount, Store, StoreError};
+use crate::whole::{Access, Whole};
 use index::{INDEX, Index};
 
 const README: &str = "README.txt";
@@ -228,17 +228,11 @@ impl Archive {
         let path = self.dir.join(name);
         let parent = path.parent().unwrap_or(&self.dir);
         fs::create_dir_all(parent).map_err(ArchiveError::io("creating", parent))?;
-        // As any file the user makes: the umask decides who can read it.
-        let mut options = tempfile::Builder::new();
-        let options = options.prefix(NEW).permissions(fs::Permissions::from_mode(0o666));
-        let mut file = options
-            .tempfile_in(&self.dir)
-            .map_err(ArchiveError::io("creating a file in", &self.dir))?;
-        write(file.as_file_mut(), &path)?;
-        file.as_file().sync_all().map_err(ArchiveError::io("syncing", &path))?;
-        file.persist(&path).map_err(|error| ArchiveError::io("writing", &path)(error.error))?;
-        let synced = File::open(parent).and_then(|dir| dir.sync_all());
-        synced.map_err(ArchiveError::io("syncing", parent))
+        let whole = Whole { path: &path, work: &self.dir, prefix: NEW, access: Access::Umask };
+        whole.write_with(
+            |error| ArchiveError::io("writing", &path)(error),
+            |file| write(file, &path),
+        )
     }
 
     /// Writes a file unless it is there; says how much.

@@ -13,6 +13,7 @@ use crate::pipeline::{Build, BuildError, Event, Net};
 use crate::store::Store;
 use crate::tools::Tools;
 use crate::ui::{Downloads, Phases, Ui};
+use crate::whole::parent;
 
 /// Options of every command.
 #[derive(Debug, clap::Args)]
@@ -87,10 +88,7 @@ impl<'a> Context<'a> {
 
     /// The folder of `appliance.toml`.
     pub fn project(&self) -> &Path {
-        match self.appliance.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        }
+        parent(&self.appliance)
     }
 
     /// Keeps what this process used of the store for as long as the project is there; see [`Store::keep_uses`].

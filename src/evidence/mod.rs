@@ -21,7 +21,7 @@ mod sign;
 mod verify;
 
 pub use rebuild::{Deviation, compare, foreign_inputs, other_builder};
-pub use sign::{Signed, sign};
+pub use sign::{Signed, sign, sign_update};
 pub use verify::{Verified, verify};
 
 use std::io;

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::appliance::{self, LoadError, Plan, Wish};
 use crate::interrupt::{self, Interrupted};
 use crate::lock::{Lock, unanswered};
+use crate::whole::parent;
 
 pub use keys::{KeysError, of_user, read as read_keys};
 
@@ -125,11 +126,6 @@ pub fn create(dir: &Path, parts: &[Part], wish: &Wish<'_>) -> Result<Made, Proje
         fs::rename(&new, dir).map_err(failed("making", dir))?;
     }
     Ok(made)
-}
-
-/// Where a new folder of this name will lie.
-fn parent(dir: &Path) -> &Path {
-    dir.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
 }
 
 /// What can be told to be wrong without a file to point at.
