@@ -29,6 +29,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::digest::{Digest, Hasher};
+use crate::failure::IoFailure;
 use crate::image::sums::{self, SUMS, Sums};
 use crate::lock::Lock;
 use crate::parallel::try_map;
@@ -44,15 +45,8 @@ const PIECE: usize = 1 << 18;
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// The operating system refused.
-    #[error("{doing} {}: {source}{}", path.display(), hint(source))]
-    Io {
-        /// `writing`
-        doing: &'static str,
-        /// What.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error("{}{}", .0, hint(&.0.source))]
+    Io(#[from] IoFailure),
     /// A folder with something else in it.
     #[error(
         "{} is not an archive of chatimg, and not empty: it has {found}; name an empty or new folder",
@@ -101,8 +95,7 @@ fn hint(source: &io::Error) -> &'static str {
 
 impl ArchiveError {
     fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { doing, path, source }
+        IoFailure::when(doing, path)
     }
 }
 

@@ -11,6 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::appliance::{self, LoadError, Plan, Wish};
+use crate::failure::IoFailure;
 use crate::interrupt::{self, Interrupted};
 use crate::lock::{Lock, unanswered};
 use crate::whole::parent;
@@ -58,15 +59,8 @@ pub enum ProjectError {
         known: Vec<(String, String)>,
     },
     /// The operating system refused.
-    #[error("{doing} {}: {source}", path.display())]
-    Io {
-        /// A gerund.
-        doing: &'static str,
-        /// What it was done to.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] IoFailure),
     /// What was to be written is wrong.
     #[error("{0}")]
     Load(String),
@@ -86,7 +80,7 @@ fn listed(known: &[(String, String)]) -> String {
 }
 
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ProjectError {
-    move |source| ProjectError::Io { doing, path: path.to_owned(), source }
+    IoFailure::when(doing, path)
 }
 
 /// Makes the project in `dir`, which may be there if it is empty.
