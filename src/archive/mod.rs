@@ -88,7 +88,9 @@ pub enum ArchiveError {
 
 fn hint(source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::StorageFull => " (free some space; what is archived already stays)",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            " (free some space; what is archived already stays)"
+        }
         _ => "",
     }
 }

@@ -34,7 +34,7 @@ pub fn sign(dir: &Path, key: &SecretKey) -> Result<Signed, EvidenceError> {
     let sums_text = text(&sums);
     let signature = key.sign(sums_text.as_bytes(), &comment(&folder.id)).to_string();
     let envelope = dsse::seal(&provenance::statement(&folder.manifest, &sums), key);
-    let (update, update_signature) = Source::open(dir)?.description.signed(key)?;
+    let (update, update_signature) = folder.description.signed(key)?;
     let files: [(&'static str, &[u8]); 5] = [
         (UPDATE, &update),
         (UPDATE_SIGNATURE, update_signature.as_bytes()),
