@@ -11,6 +11,9 @@ use super::{Kind, Store, StoreError, files};
 use crate::digest::{Digest, Hasher};
 use crate::tree::{FileRef, Location, Node, Tree};
 
+/// Bytes that are copied at once.
+const PIECE: usize = 1 << 16;
+
 /// A step failed: by itself, or in the store around it.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError<E> {
@@ -210,6 +213,7 @@ pub struct PackWriter {
     out: BufWriter<File>,
     offset: u64,
     seen: std::collections::HashMap<Digest, u64>,
+    buffer: Vec<u8>,
 }
 
 impl PackWriter {
@@ -220,7 +224,7 @@ impl PackWriter {
         let target = store.sharded("results", &key);
         let out = BufWriter::with_capacity(1 << 20, file);
         let seen = std::collections::HashMap::new();
-        Ok(Self { key, dir, _lock: lock, target, out, offset: 0, seen })
+        Ok(Self { key, dir, _lock: lock, target, out, offset: 0, seen, buffer: Vec::new() })
     }
 
     /// Appends contents that are at hand.
@@ -245,11 +249,23 @@ impl PackWriter {
         &mut self,
         reader: &mut dyn Read,
     ) -> Result<io::Result<FileRef>, StoreError> {
+        // One for all: a package has thousands of files.
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(PIECE, 0);
+        let appended = self.append_pieces(reader, &mut buffer);
+        self.buffer = buffer;
+        appended
+    }
+
+    fn append_pieces(
+        &mut self,
+        reader: &mut dyn Read,
+        buffer: &mut [u8],
+    ) -> Result<io::Result<FileRef>, StoreError> {
         let mut hasher = Hasher::new();
-        let mut buffer = vec![0; 1 << 16];
         let mut size = 0;
         loop {
-            match reader.read(&mut buffer) {
+            match reader.read(buffer) {
                 Ok(0) => break,
                 Ok(count) => {
                     hasher.update(&buffer[..count]);
