@@ -120,6 +120,17 @@ fn every_option_is_told_and_taking_away_a_mark_sets_it() {
             assert!(part.split("\n[").next().is_some_and(|part| part.contains(&line)), "{line}");
         }
     }
+    // So is every key of appliance.toml that there is; `raid` says how many disks.
+    let manual = fs::read_to_string(place.path("chat/docs/overlay.md")).expect("overlay.md");
+    let (_, rows) = manual.split_once("\n## appliance.toml\n").expect("its keys");
+    let keys: Vec<_> = rows.lines().filter_map(|row| row.strip_prefix("| `")).collect();
+    assert!(keys.len() > 15, "{keys:?}");
+    for key in keys.iter().filter_map(|row| row.split('`').next()) {
+        let name = key.rsplit('.').next().expect("a name");
+        let told = [format!("\n{name} = "), format!("\n#{name} = ")];
+        let elsewhere = ["target.disks", "options.<overlay>"].contains(&key);
+        assert!(elsewhere || told.iter().any(|line| written.contains(line)), "{key}");
+    }
     // All of them at once say what held before.
     let set: Vec<_> = written
         .lines()
