@@ -42,7 +42,10 @@ pub fn named(images: &Path, name: &Path) -> Result<PathBuf, ImageError> {
 fn ids(images: &Path) -> Vec<String> {
     let entries = fs::read_dir(images).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let is_image = |id: &String| id != "current" && images.join(id).join(MANIFEST).is_file();
+    let is_image = |id: &String| {
+        // What is being built begins with a dot.
+        id != "current" && !id.starts_with('.') && images.join(id).join(MANIFEST).is_file()
+    };
     let mut ids: Vec<_> = names.filter(is_image).collect();
     ids.sort();
     ids
@@ -64,7 +67,8 @@ mod tests {
             fs::write(image.join(MANIFEST), "{}").expect("write");
         }
         symlink("4c00", images.join("current")).expect("link");
-        fs::create_dir(images.join(".run")).expect("no image");
+        fs::create_dir(images.join(".building-x")).expect("folder");
+        fs::write(images.join(".building-x").join(MANIFEST), "{}").expect("write");
         let meant = |name: &str| named(&images, Path::new(name));
         for (name, expected) in [
             ("31a0", "images/31a0"),
