@@ -204,7 +204,8 @@ impl Archive {
             let mut piece = vec![0; PIECE];
             loop {
                 // The last read compares the digest.
-                let count = blob.read(&mut piece).map_err(StoreError::io("reading", path))?;
+                let read = blob.read(&mut piece);
+                let count = read.map_err(|error| StoreError::io("reading", blob.path())(error))?;
                 if count == 0 {
                     return Ok(());
                 }
