@@ -51,10 +51,19 @@ fn succeeds(output: &Output) -> String {
     text(&output.stdout)
 }
 
-/// Every file below a folder, with whether it is executable and what is in it.
+/// Every file below a folder, with whether it is executable and what is in it; but for what editors, merges and Python leave, which
+/// is not embedded either.
 fn files(dir: &Path, below: &str, found: &mut BTreeSet<(String, bool, Vec<u8>)>) {
     for entry in fs::read_dir(dir.join(below)).expect("list").flatten() {
-        let name = format!("{below}/{}", entry.file_name().to_string_lossy());
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name == "__pycache__"
+            || name.starts_with('.')
+            || name.ends_with('~')
+            || name.ends_with(".orig")
+        {
+            continue;
+        }
+        let name = format!("{below}/{name}");
         let meta = entry.metadata().expect("metadata");
         if meta.is_dir() {
             files(dir, &name, found);
