@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::UpdateError;
 use super::chunks::Chunks;
 use crate::digest::Digest;
+use crate::image::{MANIFEST, ROOT};
 use crate::minisign::SecretKey;
 
 /// The version of `manifest.json` that is understood.
-const MANIFEST: u32 = 3;
+const UNDERSTOOD: u32 = 3;
 /// The version of `update.json` that is made.
 const SCHEMA: u32 = 1;
 
@@ -54,9 +55,9 @@ impl Description {
         let bad = |why: String| UpdateError::Manifest { path: path.to_owned(), why };
         let said: Self = serde_json::from_slice(text).map_err(|error| bad(error.to_string()))?;
         match said.schema {
-            MANIFEST => Ok(Self { schema: SCHEMA, ..said }),
+            UNDERSTOOD => Ok(Self { schema: SCHEMA, ..said }),
             schema => Err(bad(format!(
-                "it is of version {schema}, and {MANIFEST} is understood; run `chatimg build` again"
+                "it is of version {schema}, and {UNDERSTOOD} is understood; run `chatimg build` again"
             ))),
         }
     }
@@ -98,7 +99,7 @@ impl Source {
     /// # Errors
     /// It is of another version, or its files do not fit each other.
     pub fn open(dir: &Path) -> Result<Self, UpdateError> {
-        let (manifest, path) = (dir.join("manifest.json"), dir.join("root.img"));
+        let (manifest, path) = (dir.join(MANIFEST), dir.join(ROOT));
         let read = |path: &Path, source| UpdateError::Read { path: path.to_owned(), source };
         let text = fs::read(&manifest).map_err(|error| read(&manifest, error))?;
         let description = Description::of_manifest(&text, &manifest)?;
