@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::image::inventory::{self, Leftover, Spared};
 use crate::image::{ImageError, MANIFEST};
 use crate::store::{Collected, Needs, Store, StoreError};
+use crate::whole::parent;
 
 /// Space cannot be freed.
 #[derive(Debug, thiserror::Error)]
@@ -76,8 +77,7 @@ pub fn free(store: &Store, rules: &Rules) -> Result<Freed, CareError> {
 }
 
 fn images_of(appliance: &Path) -> PathBuf {
-    let dir = appliance.parent().filter(|dir| *dir != Path::new(""));
-    dir.unwrap_or(Path::new(".")).join("images")
+    parent(appliance).join("images")
 }
 
 /// The files of a project that name its inputs: its lock, and the manifests of all images but those that go.

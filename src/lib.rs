@@ -15,6 +15,7 @@ pub mod diagnostic;
 pub mod digest;
 mod disk_use;
 pub mod evidence;
+pub mod failure;
 pub mod fetch;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -34,4 +35,5 @@ pub mod tools;
 pub mod tree;
 pub mod ui;
 pub mod vm;
+mod whole;
 mod zipped;

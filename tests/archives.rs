@@ -18,7 +18,7 @@ mod wheels;
 #[path = "archives/zips.rs"]
 mod zips;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,10 +27,18 @@ use std::process::Command;
 use std::time::Instant;
 
 use canary::Canary;
+use chatimg::debian::keyring::Keyring;
+use chatimg::fetch::{Http, Sources};
+use chatimg::lock::{Online, UrlRequest, resolve_urls};
 use chatimg::store::Store;
 
 /// Bytes of memory that bringing in an archive may take.
 const MEMORY: u64 = 256 << 20;
+
+/// Bytes of the file that is locked.
+const LARGE: u64 = 256 << 20;
+/// The kind that is no archive: such a file.
+const LOCK: &str = "lock";
 
 /// Tells the child what to try, and where.
 const KIND: &str = "CHATIMG_ARCHIVES_KIND";
@@ -148,11 +156,41 @@ fn peak() -> u64 {
     kib << 10
 }
 
+/// A lock of one large file, in this process: what went wrong.
+fn locked(dir: &Path) -> Vec<String> {
+    let file = dir.join("large");
+    let made = fs::File::create(&file).and_then(|file| file.set_len(LARGE));
+    made.expect("a hole of a file");
+    let store = Store::open(&dir.join("store")).expect("a store");
+    let keyring = Keyring::debian().expect("keys");
+    let online = Online {
+        keyring: &keyring,
+        store: &store,
+        http: &Http::new(),
+        sources: &Sources::default(),
+        config: dir,
+        note: &|_| (),
+    };
+    let request = UrlRequest { url: format!("file://{}", file.display()), digest: None };
+    let requests = BTreeMap::from([("large".to_owned(), request)]);
+    fs::write("/proc/self/clear_refs", "5").expect("the peak is measured anew");
+    let before = peak();
+    let blobs = resolve_urls(&online, &requests, &BTreeMap::new()).expect("locks it");
+    let taken = peak() - before;
+    println!("lock: good: {} MiB more than before", taken >> 20);
+    let right = blobs[0].size == LARGE && store.has_blob(&blobs[0].digest);
+    let mut wrong = Vec::new();
+    wrong.extend((!right).then(|| format!("{blobs:?}")));
+    wrong.extend((taken > LARGE / 4).then(|| format!("{} MiB of memory", taken >> 20)));
+    wrong
+}
+
 /// What the child does; nothing otherwise.
 #[test]
 fn child() {
     let (Some(kind), Some(dir)) = (std::env::var_os(KIND), std::env::var_os(DIR)) else { return };
-    let wrong = run(&kind.into_string().expect("text"), Path::new(&dir));
+    let (kind, dir) = (kind.into_string().expect("text"), Path::new(&dir));
+    let wrong = if kind == LOCK { locked(dir) } else { run(&kind, dir) };
     let mut out = std::io::stdout().lock();
     wrong.iter().for_each(|line| writeln!(out, "WRONG {line}").expect("a line"));
     out.flush().expect("flushed");
@@ -167,18 +205,23 @@ fn refused(kind: &str, at_least: usize) {
     assert!(bad >= at_least, "{kind}: {bad} cases");
     assert!(bad < cases.len(), "{kind}: a good one is among them");
     drop(cases);
+    in_child(kind, dir.path());
+    canary.check();
+}
+
+/// Has a process of its own try a kind.
+fn in_child(kind: &str, dir: &Path) {
     let output = Command::new(std::env::current_exe().expect("this program"))
         .args(["--exact", "child", "--nocapture", "--test-threads", "1"])
-        .envs([(KIND, kind.as_ref()), (DIR, dir.path().as_os_str())])
-        .current_dir(dir.path())
+        .envs([(KIND, kind.as_ref()), (DIR, dir.as_os_str())])
+        .current_dir(dir)
         .output()
         .expect("runs");
     let (said, noise) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let wrong: Vec<_> = said.lines().filter(|line| line.starts_with("WRONG ")).collect();
     assert!(output.status.success(), "{}\n{said}\n{noise}", wrong.join("\n"));
-    assert!(said.contains(&format!("{kind}: {}: ", "good")), "{said}");
-    canary.check();
+    assert!(said.contains(&format!("{kind}: good: ")), "{said}");
     println!("{said}");
 }
 
@@ -205,4 +248,10 @@ fn hostile_npm_tarballs_are_refused() {
 #[test]
 fn hostile_archives_by_address_are_refused() {
     refused("url", 20);
+}
+
+#[test]
+fn a_large_file_is_locked_in_little_memory() {
+    let dir = tempfile::tempdir().expect("folder");
+    in_child(LOCK, dir.path());
 }

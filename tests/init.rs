@@ -51,10 +51,19 @@ fn succeeds(output: &Output) -> String {
     text(&output.stdout)
 }
 
-/// Every file below a folder, with whether it is executable and what is in it.
+/// Every file below a folder, with whether it is executable and what is in it; but for what editors, merges and Python leave, which
+/// is not embedded either.
 fn files(dir: &Path, below: &str, found: &mut BTreeSet<(String, bool, Vec<u8>)>) {
     for entry in fs::read_dir(dir.join(below)).expect("list").flatten() {
-        let name = format!("{below}/{}", entry.file_name().to_string_lossy());
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name == "__pycache__"
+            || name.starts_with('.')
+            || name.ends_with('~')
+            || name.ends_with(".orig")
+        {
+            continue;
+        }
+        let name = format!("{below}/{name}");
         let meta = entry.metadata().expect("metadata");
         if meta.is_dir() {
             files(dir, &name, found);
@@ -119,6 +128,17 @@ fn every_option_is_told_and_taking_away_a_mark_sets_it() {
                 written.split_once(&format!("[options.{}]", overlay.name)).expect("table");
             assert!(part.split("\n[").next().is_some_and(|part| part.contains(&line)), "{line}");
         }
+    }
+    // So is every key of appliance.toml that there is; `raid` says how many disks.
+    let manual = fs::read_to_string(place.path("chat/docs/overlay.md")).expect("overlay.md");
+    let (_, rows) = manual.split_once("\n## appliance.toml\n").expect("its keys");
+    let keys: Vec<_> = rows.lines().filter_map(|row| row.strip_prefix("| `")).collect();
+    assert!(keys.len() > 15, "{keys:?}");
+    for key in keys.iter().filter_map(|row| row.split('`').next()) {
+        let name = key.rsplit('.').next().expect("a name");
+        let told = [format!("\n{name} = "), format!("\n#{name} = ")];
+        let elsewhere = ["target.disks", "options.<overlay>"].contains(&key);
+        assert!(elsewhere || told.iter().any(|line| written.contains(line)), "{key}");
     }
     // All of them at once say what held before.
     let set: Vec<_> = written

@@ -72,10 +72,12 @@ pub fn commented(overlays: &Path, wish: &Wish<'_>, plan: &Plan) -> Result<String
          # Lines that begin with # say what holds if nothing is set: to change one, take away its #.\n\n\
          # {}\nstack = {}\n\n\
          # The server's name, for ever: it is part of every user's and every room's name.\ndomain = {}\n\n\
+         # The appliance's own name: its disks' ids come from it.\n#name = {}\n\n\
          # More Debian packages to have on the machine.\npackages = []\n\n",
         stack.map_or("", |(_, description)| description),
         quoted(wish.stack),
         quoted(wish.domain),
+        quoted(&plan.name),
     );
     more(&mut text, overlays, plan)?;
     target(&mut text, wish.target, &plan.target);
@@ -95,6 +97,12 @@ pub fn commented(overlays: &Path, wish: &Wish<'_>, plan: &Plan) -> Result<String
             text.push_str("]\n");
         }
     }
+    text.push_str("\n[secrets]\n");
+    comment(
+        &mut text,
+        "Strings that no image may hold, 12 characters or more: a build that finds one fails (docs/evidence.md).",
+    );
+    text.push_str("#canaries = []\n");
     // What others require comes first in a plan, and matters least to its reader.
     for overlay in plan.overlays.iter().rev() {
         options(&mut text, &overlay.name, &document(&overlay.dir)?);
@@ -122,15 +130,22 @@ fn target(text: &mut String, name: &str, target: &Target) {
     let _ = writeln!(text, "name = {}", quoted(name));
     let bytes = |bytes: u64| quoted(&SIZE.show(i64::try_from(bytes).unwrap_or(i64::MAX)));
     let firmware: Vec<String> = target.firmware.iter().map(|one| quoted(one.name())).collect();
+    let features: Vec<String> = target.cpu_features.iter().map(|one| quoted(one)).collect();
     for (key, value, what) in [
         ("cores", target.cores.to_string(), ""),
         ("memory", bytes(target.memory), ""),
+        (
+            "cpu-features",
+            format!("[{}]", features.join(", ")),
+            "beyond x86-64-v2, as in /proc/cpuinfo; what needs another one is refused",
+        ),
         ("firmware", format!("[{}]", firmware.join(", ")), "what it must start by"),
         (
             "raid",
             quoted(target.disks.raid()),
             "\"mirror\": two disks that hold the same; \"none\": one disk",
         ),
+        ("slot", bytes(target.slot_size), "one of the two root partitions, whole MiB"),
         ("swap", bytes(target.swap_size), "\"0 B\" for none"),
     ] {
         let line = format!("#{key} = {value}");

@@ -26,14 +26,15 @@ pub use project::Project;
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::digest::{Digest, Hasher};
+use crate::failure::IoFailure;
 use crate::image::sums::{self, SUMS, Sums};
 use crate::lock::Lock;
 use crate::parallel::try_map;
 use crate::store::{Amount, Store, StoreError};
+use crate::whole::{Access, Whole};
 use index::{INDEX, Index};
 
 const README: &str = "README.txt";
@@ -44,15 +45,8 @@ const PIECE: usize = 1 << 18;
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// The operating system refused.
-    #[error("{doing} {}: {source}{}", path.display(), hint(source))]
-    Io {
-        /// `writing`
-        doing: &'static str,
-        /// What.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error("{}{}", .0, hint(&.0.source))]
+    Io(#[from] IoFailure),
     /// A folder with something else in it.
     #[error(
         "{} is not an archive of chatimg, and not empty: it has {found}; name an empty or new folder",
@@ -94,15 +88,16 @@ pub enum ArchiveError {
 
 fn hint(source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::StorageFull => " (free some space; what is archived already stays)",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            " (free some space; what is archived already stays)"
+        }
         _ => "",
     }
 }
 
 impl ArchiveError {
     fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { doing, path, source }
+        IoFailure::when(doing, path)
     }
 }
 
@@ -209,7 +204,8 @@ impl Archive {
             let mut piece = vec![0; PIECE];
             loop {
                 // The last read compares the digest.
-                let count = blob.read(&mut piece).map_err(StoreError::io("reading", path))?;
+                let read = blob.read(&mut piece);
+                let count = read.map_err(|error| StoreError::io("reading", blob.path())(error))?;
                 if count == 0 {
                     return Ok(());
                 }
@@ -228,17 +224,11 @@ impl Archive {
         let path = self.dir.join(name);
         let parent = path.parent().unwrap_or(&self.dir);
         fs::create_dir_all(parent).map_err(ArchiveError::io("creating", parent))?;
-        // As any file the user makes: the umask decides who can read it.
-        let mut options = tempfile::Builder::new();
-        let options = options.prefix(NEW).permissions(fs::Permissions::from_mode(0o666));
-        let mut file = options
-            .tempfile_in(&self.dir)
-            .map_err(ArchiveError::io("creating a file in", &self.dir))?;
-        write(file.as_file_mut(), &path)?;
-        file.as_file().sync_all().map_err(ArchiveError::io("syncing", &path))?;
-        file.persist(&path).map_err(|error| ArchiveError::io("writing", &path)(error.error))?;
-        let synced = File::open(parent).and_then(|dir| dir.sync_all());
-        synced.map_err(ArchiveError::io("syncing", parent))
+        let whole = Whole { path: &path, work: &self.dir, prefix: NEW, access: Access::Umask };
+        whole.write_with(
+            |error| ArchiveError::io("writing", &path)(error),
+            |file| write(file, &path),
+        )
     }
 
     /// Writes a file unless it is there; says how much.

@@ -13,6 +13,7 @@ use crate::pipeline::{Build, BuildError, Event, Net};
 use crate::store::Store;
 use crate::tools::Tools;
 use crate::ui::{Downloads, Phases, Ui};
+use crate::whole::parent;
 
 /// Options of every command.
 #[derive(Debug, clap::Args)]
@@ -87,10 +88,7 @@ impl<'a> Context<'a> {
 
     /// The folder of `appliance.toml`.
     pub fn project(&self) -> &Path {
-        match self.appliance.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        }
+        parent(&self.appliance)
     }
 
     /// Keeps what this process used of the store for as long as the project is there; see [`Store::keep_uses`].
@@ -142,12 +140,11 @@ impl<'a> Context<'a> {
         self.project().join("images")
     }
 
-    /// The folder of the image that is meant: by its id, or itself; else the newest.
+    /// The folder of the image that is meant ([`image::named`]); else the newest.
     pub fn image_dir(&self, name: Option<&Path>) -> Result<PathBuf, CommandError> {
         let images = self.images();
         Ok(match name {
-            Some(name) if name.components().count() == 1 && !name.is_dir() => images.join(name),
-            Some(dir) => dir.to_owned(),
+            Some(name) => image::named(&images, name)?,
             None => {
                 image::current(&images)?.ok_or("there is no image; run `chatimg build` first")?.dir
             }

@@ -1,10 +1,11 @@
 //! `chatimg diff`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::CommandError;
 use super::context::Context;
 use crate::compare::{self, Difference};
+use crate::image;
 
 /// Say what differs between two images
 ///
@@ -30,7 +31,7 @@ pub struct Args {
 
 pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let images = context.images();
-    let [from, to] = [&args.from, &args.to].map(|name| compare::find(&images, name));
+    let [from, to] = [&args.from, &args.to].map(|name| image::named(&images, Path::new(name)));
     let difference = Difference::between(&from?, &to?)?;
     if args.json {
         context.ui.say(serde_json::to_string(&difference)?);

@@ -40,7 +40,7 @@ pub struct Args {
     /// What is set for this box alone: its name, network, keys and secrets
     #[arg(long, value_name = "host.toml")]
     host: Option<PathBuf>,
-    /// Take this image instead of the newest: its id, or its folder
+    /// Take this image instead of the newest: its id, or the beginning of it, or its folder
     #[arg(long, value_name = "ID|DIR")]
     image: Option<PathBuf>,
     #[command(flatten)]

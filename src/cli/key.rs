@@ -7,7 +7,7 @@ use nix::unistd::{Uid, User};
 
 use super::CommandError;
 use super::context::user_dir;
-use crate::deliver::update::Source;
+use crate::evidence;
 use crate::minisign::{KeyFile, SecretKey};
 use crate::ui::Ui;
 
@@ -75,18 +75,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), CommandError> {
 }
 
 fn sign(dir: &Path, key: &SecretKey, ui: &Ui) -> Result<(), CommandError> {
-    let source = Source::open(dir)?;
-    let (text, signature) = source.description.signed(key)?;
-    for (name, bytes) in [("update.json", &text[..]), ("update.json.minisig", signature.as_bytes())]
-    {
-        let path = dir.join(name);
-        std::fs::write(&path, bytes)
-            .map_err(|error| format!("writing {}: {error}", path.display()))?;
-    }
-    ui.say(format!(
-        "signed {}: copy root.img, update.json and update.json.minisig",
-        source.description.id
-    ));
+    let signed = evidence::sign_update(dir, key)?;
+    ui.say(format!("signed {}: copy root.img, {}", signed.id, signed.files.join(" and ")));
     Ok(())
 }
 

@@ -1,8 +1,7 @@
 //! `chatimg lock`.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -12,6 +11,7 @@ use super::context::Context;
 use crate::lock::deb::{UpdateSet, aged};
 use crate::lock::{Lock, Online, resolve};
 use crate::ui::Phases;
+use crate::whole::{Access, Whole};
 
 /// Pin every input to an exact version, in appliance.lock
 ///
@@ -69,7 +69,8 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
         context.ui.say(format!("{}: nothing changed", path.display()));
         return Ok(());
     }
-    write(context.project(), &path, &text)?;
+    let failed = |error| format!("writing {}: {error}", path.display());
+    Whole::beside(&path, Access::Umask).write(text.as_bytes()).map_err(failed)?;
     let (debs, wheels) = (lock.debs.len(), lock.wheels.len());
     let rest = lock.npm.len() + lock.urls.len();
     context.ui.say(format!(
@@ -87,18 +88,4 @@ pub fn read(path: &Path) -> Result<Option<Lock>, CommandError> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(format!("reading {}: {error}", path.display()).into()),
     }
-}
-
-/// Replaces the lock in the folder `dir` as a whole or not at all.
-fn write(dir: &Path, path: &Path, text: &str) -> Result<(), CommandError> {
-    let failed = |error: std::io::Error| format!("writing {}: {error}", path.display());
-    let mut options = tempfile::Builder::new();
-    // As any file the user makes: the umask decides.
-    let options = options.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = options.tempfile_in(dir).map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
-    Ok(())
 }

@@ -168,6 +168,8 @@ fn failed(error: &CommandError, ui: &Ui) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -243,8 +245,17 @@ mod tests {
             [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish]
         {
             let text = completions::text(shell);
-            for (_, command) in &commands {
-                assert!(text.contains(command.get_name()), "{shell}: {}", command.get_name());
+            let words: BTreeSet<&str> =
+                text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').collect();
+            for (name, command) in &commands {
+                assert!(words.contains(command.get_name()), "{shell}: {name}");
+                let shown = command.get_arguments().filter(|argument| !argument.is_hide_set());
+                for option in shown.filter_map(|argument| argument.get_long()) {
+                    // fish has them without their dashes.
+                    let known = words.contains(format!("--{option}").as_str())
+                        || (shell == clap_complete::Shell::Fish && words.contains(option));
+                    assert!(known, "{shell}: {name} --{option}");
+                }
             }
         }
     }

@@ -11,6 +11,7 @@ use super::remote::Way;
 use super::update::read;
 use crate::deliver::preview::{self, Download, Facts, Preview, REMOTE};
 use crate::deliver::update::{Event, Offer, Offered, Remote, Source, Transfer, UpdateError};
+use crate::image::MANIFEST;
 use crate::ui::Transfers;
 
 /// Say what an image would change on a box; nothing is changed
@@ -27,7 +28,7 @@ pub struct Args {
     host: Option<String>,
     #[command(flatten)]
     way: Way,
-    /// Take this image instead of the newest: its id, or its folder
+    /// Take this image instead of the newest: its id, or the beginning of it, or its folder
     #[arg(long, value_name = "ID|DIR")]
     image: Option<PathBuf>,
     /// All of it, as JSON
@@ -89,7 +90,7 @@ fn with_box(
     })?;
     let told = Facts::told(&remote.ask(REMOTE, PATIENCE).map_err(UpdateError::from)?, id);
     let known = context.images().join(id);
-    let by_manifest = known.join("manifest.json").is_file();
+    let by_manifest = known.join(MANIFEST).is_file();
     let from = if by_manifest { Facts::read(&known, own)? } else { told };
     let mut preview = Preview::new(&from, to, by_manifest);
     if id == source.description.id {
@@ -142,7 +143,7 @@ fn without_box(
 
 /// The newest other image of the same appliance that was made before this one.
 fn before(images: &Path, source: &Source) -> Option<PathBuf> {
-    let time = |dir: &Path| dir.join("manifest.json").metadata().ok()?.modified().ok();
+    let time = |dir: &Path| dir.join(MANIFEST).metadata().ok()?.modified().ok();
     let own = source.path().parent().and_then(time);
     let found = images.read_dir().ok()?.flatten().map(|entry| entry.path());
     let found = found.filter(|dir| !dir.is_symlink() && time(dir) < own);

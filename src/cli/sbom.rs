@@ -17,7 +17,7 @@ Examples:
   chatimg sbom --format spdx > sbom.json
   chatimg sbom --format cyclonedx --output sbom.cdx.json && grype sbom:sbom.cdx.json")]
 pub struct Args {
-    /// Its id or folder [default: the newest]
+    /// Its id, or the beginning of it, or its folder [default: the newest]
     image: Option<PathBuf>,
     /// SPDX 2.3 or CycloneDX 1.6, both as JSON
     #[arg(long, value_enum, default_value_t = Format::Spdx)]

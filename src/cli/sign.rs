@@ -18,7 +18,7 @@ Examples:
   chatimg sign
   chatimg sign 7d0e1ea6e87c3b5d --key /media/stick/owner.key")]
 pub struct Args {
-    /// Its id or folder [default: the newest]
+    /// Its id, or the beginning of it, or its folder [default: the newest]
     image: Option<PathBuf>,
     #[command(flatten)]
     key: KeyOption,

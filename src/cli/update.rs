@@ -34,7 +34,7 @@ Examples:
 pub struct Args {
     #[command(flatten)]
     target: Target,
-    /// Take this image instead of the newest: its id, or its folder
+    /// Take this image instead of the newest: its id, or the beginning of it, or its folder
     #[arg(long, value_name = "ID|DIR")]
     image: Option<PathBuf>,
     /// Restart at this time, as date(1) reads it: "03:30", "tomorrow 4:00"; needs --unattended

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::CommandError;
 use super::context::Context;
 use super::key::KeyOption;
-use crate::evidence::{self, Difference, EvidenceError};
+use crate::evidence::{self, Deviation, EvidenceError};
 use crate::image::{self, inventory};
 use crate::lock::Group;
 use crate::minisign::PublicKey;
@@ -24,7 +24,7 @@ Examples:
   chatimg verify
   chatimg verify --files-only --key RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3 /media/stick/image")]
 pub struct Args {
-    /// Its id or folder [default: the newest]
+    /// Its id, or the beginning of it, or its folder [default: the newest]
     image: Option<PathBuf>,
     /// The public key to believe: itself (RW...) or its file [default: the owner's own, if the image is signed]
     #[arg(long, value_name = "KEY")]
@@ -92,7 +92,7 @@ fn again(dir: &Path, id: &str, context: &Context<'_>) -> Result<(), CommandError
         return Ok(());
     }
     let kept = scratch.keep().join(&built.id);
-    let lines: Vec<String> = differences.iter().map(Difference::to_string).collect();
+    let lines: Vec<String> = differences.iter().map(Deviation::to_string).collect();
     let trees = lines.len();
     let cause = match other {
         Some(other) => format!("{other} built it; take that one (docs/archive.md)"),

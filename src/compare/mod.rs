@@ -21,14 +21,12 @@ pub use side::{About, Attributes};
 pub use words::lines;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::deliver::preview::{Change, Changes, Facts, Kind, diff, enabled, is_configuration};
 use crate::deliver::update::UpdateError;
-use crate::image::MANIFEST;
 use side::Side;
 
 /// Two images cannot be compared.
@@ -55,16 +53,6 @@ pub enum CompareError {
     /// A manifest makes no sense.
     #[error(transparent)]
     Facts(#[from] UpdateError),
-    /// No image has that name.
-    #[error("there is no image '{name}' in {}; {hint}", images.display())]
-    Unknown {
-        /// What the user said.
-        name: String,
-        /// Where it was looked for.
-        images: PathBuf,
-        /// What there is.
-        hint: String,
-    },
 }
 
 /// All that differs.
@@ -239,37 +227,4 @@ fn units(side: &Side) -> BTreeMap<String, (String, Vec<String>)> {
         *state = "not enabled".to_owned();
     }
     units
-}
-
-/// The folder of an image: of that name, or the only one in `images` whose id begins with it; `current` is the newest.
-///
-/// # Errors
-/// There is none, or several.
-pub fn find(images: &Path, name: &str) -> Result<PathBuf, CompareError> {
-    for dir in [images.join(name), PathBuf::from(name)] {
-        if dir.join(MANIFEST).is_file() {
-            return Ok(dir);
-        }
-    }
-    let entries = fs::read_dir(images).into_iter().flatten().flatten();
-    let ids = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let mut ids: Vec<_> =
-        ids.filter(|id| images.join(id).join(MANIFEST).is_file() && id != "current").collect();
-    ids.sort();
-    let fitting: Vec<_> = ids.iter().filter(|id| id.starts_with(name)).collect();
-    match (&fitting[..], name.is_empty()) {
-        ([id], false) => Ok(images.join(id)),
-        (fitting, _) => {
-            let hint = match (fitting.len(), ids.len()) {
-                (_, 0) => "there are none; `chatimg build` makes one".to_owned(),
-                (0, _) => format!("there are: {}", ids.join(", ")),
-                _ => {
-                    let fitting: Vec<_> = fitting.iter().map(|id| id.as_str()).collect();
-                    format!("it could be: {}", fitting.join(", "))
-                }
-            };
-            let images = images.to_owned();
-            Err(CompareError::Unknown { name: name.to_owned(), images, hint })
-        }
-    }
 }

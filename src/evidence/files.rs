@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::EvidenceError;
 use crate::deliver::flash::{Leg, Source};
+use crate::deliver::update::Description;
 use crate::digest::{Digest, Hasher};
 use crate::image::sums::{SUMS, Sums, parse};
 use crate::image::{MANIFEST, ROOT, is_zero};
@@ -20,11 +21,13 @@ use crate::sbom;
 
 const PIECE: usize = 1 << 20;
 
-/// An image's folder whose small files hold together.
+/// An image's folder whose small files hold together. Each was read once: what was checked is what is used.
 pub(super) struct Folder {
     pub(super) dir: PathBuf,
     pub(super) sums: Sums,
     pub(super) manifest: Value,
+    /// What the manifest tells boxes.
+    pub(super) description: Description,
     pub(super) id: String,
     legs: Vec<Leg>,
 }
@@ -37,14 +40,21 @@ impl Folder {
         let sums = std::str::from_utf8(&text).ok().and_then(parse);
         let sums =
             sums.ok_or_else(|| EvidenceError::damaged(&path, "it is not what sha256sum writes"))?;
-        for name in [MANIFEST, sbom::SPDX, sbom::CYCLONEDX] {
+        let checked = |name| {
             let path = dir.join(name);
-            same(&path, Digest::of(&read(&path)?), &sums)?;
+            let bytes = read(&path)?;
+            same(&path, Digest::of(&bytes), &sums)?;
+            Ok::<_, EvidenceError>((bytes, path))
+        };
+        let (said, said_at) = checked(MANIFEST)?;
+        for name in [sbom::SPDX, sbom::CYCLONEDX] {
+            checked(name)?;
         }
-        let manifest: Value = serde_json::from_slice(&read(&dir.join(MANIFEST))?)
-            .map_err(|error| EvidenceError::damaged(&dir.join(MANIFEST), error.to_string()))?;
-        let Source { id, legs } = Source::open(dir)?;
-        let folder = Self { dir: dir.to_owned(), sums, manifest, id, legs };
+        let manifest: Value = serde_json::from_slice(&said)
+            .map_err(|error| EvidenceError::damaged(&said_at, error.to_string()))?;
+        let Source { id, legs } = Source::of_manifest(&said, dir)?;
+        let description = Description::of_manifest(&said, &said_at)?;
+        let folder = Self { dir: dir.to_owned(), sums, manifest, description, id, legs };
         let disks = folder.disks();
         let known = |name: &String| {
             disks.contains(name)

@@ -20,8 +20,8 @@ mod rebuild;
 mod sign;
 mod verify;
 
-pub use rebuild::{Difference, compare, foreign_inputs, other_builder};
-pub use sign::{Signed, sign};
+pub use rebuild::{Deviation, compare, foreign_inputs, other_builder};
+pub use sign::{Signed, sign, sign_update};
 pub use verify::{Verified, verify};
 
 use std::io;
@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 
 use crate::deliver::flash::FlashError;
 use crate::deliver::update::UpdateError;
+use crate::failure::IoFailure;
 
 /// The signed statement's file.
 pub const PROVENANCE: &str = "provenance.dsse.json";
@@ -41,15 +42,8 @@ const UPDATE_SIGNATURE: &str = "update.json.minisig";
 #[derive(Debug, thiserror::Error)]
 pub enum EvidenceError {
     /// The operating system refused.
-    #[error("{doing} {}: {source}", path.display())]
-    Io {
-        /// `reading`
-        doing: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] IoFailure),
     /// A file is missing.
     #[error("checking {}: it is not there; {help}", path.display())]
     Missing {
@@ -107,7 +101,7 @@ impl EvidenceError {
                 path,
                 help: "was the image built by an older chatimg? Remove its folder, and run `chatimg build`",
             },
-            _ => Self::Io { doing, path, source },
+            _ => Self::Io(IoFailure { doing, path, source }),
         }
     }
 

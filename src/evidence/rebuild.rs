@@ -1,4 +1,5 @@
-//! Two builds of one lock: what differs, by trees, not by bytes.
+//! Two builds of one lock: what differs, by trees, not by bytes. All that the manifests say counts, also what nobody knows here; what
+//! two images are to people, who need not hear of times and places, is [`crate::compare`]'s.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,9 +17,9 @@ const INITRD: (&str, &str) = ("initrd", "/boot/initrd.img");
 /// What holds the image's id, and so differs whenever anything does.
 const FOLLOWING: [&str; 3] = ["/boot/chatimg-id", "/boot/SHA256SUMS", "/usr/lib/chatimg/boot/"];
 
-/// A place in which two images differ.
+/// A place in which a second build is not the first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct Deviation {
     /// `root file system`, `disk-1.img`
     pub tree: String,
     /// `/etc/passwd`, `chatimg-esp`
@@ -27,7 +28,7 @@ pub struct Difference {
     pub what: String,
 }
 
-impl std::fmt::Display for Difference {
+impl std::fmt::Display for Deviation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}: {}", self.tree, self.place, self.what)
     }
@@ -85,7 +86,7 @@ pub fn other_builder(dir: &Path) -> Result<Option<String>, EvidenceError> {
 ///
 /// # Errors
 /// A manifest cannot be read.
-pub fn compare(dir: &Path, dir_again: &Path) -> Result<Vec<Difference>, EvidenceError> {
+pub fn compare(dir: &Path, dir_again: &Path) -> Result<Vec<Deviation>, EvidenceError> {
     let (image, again) = (manifest(dir)?, manifest(dir_again)?);
     let mut all = files(&image, &again, Slots::open(dir, dir_again).as_ref());
     let same_tree = all.is_empty();
@@ -93,11 +94,11 @@ pub fn compare(dir: &Path, dir_again: &Path) -> Result<Vec<Difference>, Evidence
         let name = image.or(again).and_then(|disk| disk["file"].as_str()).unwrap_or_default();
         match (image, again) {
             (Some(image), Some(again)) => extents(name, image, again, same_tree, &mut all),
-            _ => all.push(difference("disks", name, "only one of them has this disk")),
+            _ => all.push(deviation("disks", name, "only one of them has this disk")),
         }
     }
     if same_tree && image["root"] != again["root"] {
-        all.push(difference(
+        all.push(deviation(
             ROOT,
             "all of it",
             "the trees are the same, and the file systems are not",
@@ -116,7 +117,7 @@ fn sums(dir: &Path) -> Result<Sums, EvidenceError> {
 }
 
 /// The files beside the disks. Which chatimg built an image is no part of it; all else is.
-fn beside(image: &Value, again: &Value, (sums, sums_again): (&Sums, &Sums)) -> Vec<Difference> {
+fn beside(image: &Value, again: &Value, (sums, sums_again): (&Sums, &Sums)) -> Vec<Deviation> {
     let mut all = Vec::new();
     let neutral = |manifest: &Value| {
         let mut manifest = manifest.clone();
@@ -129,19 +130,19 @@ fn beside(image: &Value, again: &Value, (sums, sums_again): (&Sums, &Sums)) -> V
     let objects = [&image, &again].map(|manifest| manifest.as_object().into_iter().flatten());
     let keys: BTreeSet<&String> = objects.into_iter().flatten().map(|(key, _)| key).collect();
     for key in keys.into_iter().filter(|key| image[*key] != again[*key]) {
-        all.push(difference(MANIFEST, key, "what it says of that differs"));
+        all.push(deviation(MANIFEST, key, "what it says of that differs"));
     }
     for (name, digest) in sums.iter().filter(|(name, _)| *name != MANIFEST) {
         // The disks are among the sums of a signed image only; they were compared by their extents.
         if let Some(again) = sums_again.get(name).filter(|again| *again != digest) {
-            all.push(difference(name, "all of it", format!("sha256 {digest} became {again}")));
+            all.push(deviation(name, "all of it", format!("sha256 {digest} became {again}")));
         }
     }
     all
 }
 
-fn difference(tree: &str, place: &str, what: impl Into<String>) -> Difference {
-    Difference { tree: tree.to_owned(), place: place.to_owned(), what: what.into() }
+fn deviation(tree: &str, place: &str, what: impl Into<String>) -> Deviation {
+    Deviation { tree: tree.to_owned(), place: place.to_owned(), what: what.into() }
 }
 
 /// Entries of two lists, by a key of theirs.
@@ -160,14 +161,14 @@ fn pairs<'a>(
 }
 
 /// The root file system, path by path, and the initrd in it.
-fn files(image: &Value, again: &Value, slots: Option<&Slots>) -> Vec<Difference> {
+fn files(image: &Value, again: &Value, slots: Option<&Slots>) -> Vec<Deviation> {
     const TREE: &str = "root file system";
     let (mut all, mut inside) = (Vec::new(), Vec::new());
     for (image, again) in pairs(&image["files"], &again["files"], "path") {
         let path = image.or(again).and_then(|file| file["path"].as_str()).unwrap_or_default();
         match (image, again) {
-            (Some(_), None) => all.push(difference(TREE, path, "only the image has it")),
-            (None, Some(_)) => all.push(difference(TREE, path, "only the new build has it")),
+            (Some(_), None) => all.push(deviation(TREE, path, "only the image has it")),
+            (None, Some(_)) => all.push(deviation(TREE, path, "only the new build has it")),
             (Some(image), Some(again)) if image != again => {
                 let keys = [image, again].into_iter().filter_map(Value::as_object);
                 let keys: BTreeSet<&String> = keys.flat_map(|object| object.keys()).collect();
@@ -182,9 +183,9 @@ fn files(image: &Value, again: &Value, slots: Option<&Slots>) -> Vec<Difference>
                     texts.push(place([&image, &again]));
                     let members = (path == INITRD.1).then(|| initrds([&image, &again])).flatten();
                     let members = members.into_iter().flatten();
-                    inside.extend(members.map(|(name, how)| difference(INITRD.0, &name, how)));
+                    inside.extend(members.map(|(name, how)| deviation(INITRD.0, &name, how)));
                 }
-                all.push(difference(TREE, path, texts.join(", ")));
+                all.push(deviation(TREE, path, texts.join(", ")));
             }
             _ => {}
         }
@@ -206,7 +207,7 @@ fn text(value: &Value) -> String {
 }
 
 /// A disk by its partitions; the root slots are passed over where the tree has told what differs there.
-fn extents(name: &str, image: &Value, again: &Value, slots: bool, all: &mut Vec<Difference>) {
+fn extents(name: &str, image: &Value, again: &Value, slots: bool, all: &mut Vec<Deviation>) {
     let partitions = image["partitions"].as_array().into_iter().flatten();
     let partitions: Vec<_> = partitions
         .filter_map(|part| {
@@ -223,10 +224,10 @@ fn extents(name: &str, image: &Value, again: &Value, slots: bool, all: &mut Vec<
             if !slots && place.starts_with("chatimg-root-") {
                 continue;
             }
-            all.push(difference(name, place, format!("the bytes from {start} on differ")));
+            all.push(deviation(name, place, format!("the bytes from {start} on differ")));
         }
     }
     if image["size"] != again["size"] || image["partitions"] != again["partitions"] {
-        all.push(difference(name, "partition table", "the partitions differ"));
+        all.push(deviation(name, "partition table", "the partitions differ"));
     }
 }

@@ -1,8 +1,5 @@
 //! The owner's signature.
 
-use std::fs;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::files::Folder;
@@ -10,6 +7,7 @@ use super::{EvidenceError, PROVENANCE, SIGNATURE, UPDATE, UPDATE_SIGNATURE, dsse
 use crate::deliver::update::Source;
 use crate::image::sums::{SUMS, text};
 use crate::minisign::SecretKey;
+use crate::whole::{Access, Whole};
 
 /// What was signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +34,7 @@ pub fn sign(dir: &Path, key: &SecretKey) -> Result<Signed, EvidenceError> {
     let sums_text = text(&sums);
     let signature = key.sign(sums_text.as_bytes(), &comment(&folder.id)).to_string();
     let envelope = dsse::seal(&provenance::statement(&folder.manifest, &sums), key);
-    let (update, update_signature) = Source::open(dir)?.description.signed(key)?;
+    let (update, update_signature) = folder.description.signed(key)?;
     let files: [(&'static str, &[u8]); 5] = [
         (UPDATE, &update),
         (UPDATE_SIGNATURE, update_signature.as_bytes()),
@@ -50,16 +48,21 @@ pub fn sign(dir: &Path, key: &SecretKey) -> Result<Signed, EvidenceError> {
     Ok(Signed { id: folder.id, files: files.map(|(name, _)| name).to_vec() })
 }
 
-/// Writes a file in the place of another, whole or not at all.
+/// Signs for boxes alone what they are told of the image in a folder (docs/update.md). Of the image nothing but its description
+/// is read: a box compares what it gets with that.
+///
+/// # Errors
+/// It is no image, or cannot be written to.
+pub fn sign_update(dir: &Path, key: &SecretKey) -> Result<Signed, EvidenceError> {
+    let description = Source::open(dir)?.description;
+    let (update, signature) = description.signed(key)?;
+    replace(dir, UPDATE, &update)?;
+    replace(dir, UPDATE_SIGNATURE, signature.as_bytes())?;
+    Ok(Signed { id: description.id, files: vec![UPDATE, UPDATE_SIGNATURE] })
+}
+
 fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), EvidenceError> {
     let path = dir.join(name);
-    let save = || {
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        file.write_all(bytes)?;
-        file.as_file().set_permissions(fs::Permissions::from_mode(0o444))?;
-        file.as_file().sync_all()?;
-        file.persist(&path).map_err(|error| error.error)?;
-        fs::File::open(dir)?.sync_all()
-    };
-    save().map_err(EvidenceError::io("writing", &path))
+    let whole = Whole::beside(&path, Access::ReadOnly);
+    whole.write(bytes).map_err(EvidenceError::io("writing", &path))
 }

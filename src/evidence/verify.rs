@@ -5,7 +5,6 @@ use std::path::Path;
 use super::files::{Folder, read};
 use super::sign::comment;
 use super::{EvidenceError, PROVENANCE, SIGNATURE, UPDATE, UPDATE_SIGNATURE, dsse, provenance};
-use crate::deliver::update::Source;
 use crate::image::sums::{SUMS, text};
 use crate::minisign::{PublicKey, Signature};
 
@@ -53,7 +52,7 @@ fn signatures(folder: &Folder, key: &PublicKey) -> Result<(), EvidenceError> {
         why,
         key: key.number(),
     })?;
-    let update = Source::open(&folder.dir)?.description.to_bytes()?;
+    let update = folder.description.to_bytes()?;
     let path = folder.dir.join(UPDATE);
     if read(&path)? != update {
         return Err(EvidenceError::damaged(&path, "it does not state what manifest.json says"));

@@ -8,7 +8,6 @@ use url::Url;
 use super::http::{Stop, shown};
 use super::wanted::Candidate;
 use super::{Answer, FetchError, Http, Sources, Tried, Wanted};
-use crate::digest::Digest;
 use crate::store::{PartialBlob, Store, StoreError};
 
 const CONNECTIONS: usize = 8;
@@ -109,27 +108,6 @@ struct Fetch<'a> {
     cancel: &'a AtomicBool,
 }
 
-/// Why one place did not serve.
-enum Failure {
-    Place(Answer),
-    Fatal(FetchError),
-}
-
-impl From<Stop> for Failure {
-    fn from(stop: Stop) -> Self {
-        match stop {
-            Stop::Answer(answer) => Self::Place(answer),
-            Stop::Cancelled => Self::Fatal(FetchError::Cancelled),
-        }
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self::Fatal(error.into())
-    }
-}
-
 impl Fetch<'_> {
     fn run(&self) -> Result<(), FetchError> {
         let name = self.input.label.as_str();
@@ -142,8 +120,8 @@ impl Fetch<'_> {
                     (self.events)(Event::Finished { name });
                     return Ok(());
                 }
-                Err(Failure::Fatal(error)) => return Err(error),
-                Err(Failure::Place(answer)) => {
+                Err(Stop::Fatal(error)) => return Err(error),
+                Err(Stop::Answer(answer)) => {
                     (self.events)(Event::Retrying { name, address: &address, answer: &answer });
                     tried.push(Tried { address, found: candidate.found, answer });
                 }
@@ -155,8 +133,8 @@ impl Fetch<'_> {
 
     /// Gets it from one place; a resumed download that turns out wrong is begun anew once, as the
     /// bytes that were there may have been another place's.
-    fn from(&self, candidate: &Candidate, address: &mut String) -> Result<(), Failure> {
-        let url = candidate.resolve(self.http).map_err(Failure::Place)?;
+    fn from(&self, candidate: &Candidate, address: &mut String) -> Result<(), Stop> {
+        let url = candidate.resolve(self.http).map_err(Stop::Answer)?;
         *address = shown(&url);
         loop {
             let Some(mut partial) = self.store.begin_blob(&self.input.digest)? else {
@@ -168,8 +146,7 @@ impl Fetch<'_> {
                 Ok(()) => return Ok(()),
                 Err(StoreError::Corrupt { .. }) if resumed => {}
                 Err(StoreError::Corrupt { actual, .. }) => {
-                    let actual: Digest = actual;
-                    return Err(Failure::Place(Answer::WrongBytes { actual: actual.to_string() }));
+                    return Err(Answer::WrongBytes { actual: actual.to_string() }.into());
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -177,7 +154,7 @@ impl Fetch<'_> {
     }
 
     /// Brings the partial blob to its full size.
-    fn fill(&self, partial: &mut PartialBlob, url: &Url) -> Result<(), Failure> {
+    fn fill(&self, partial: &mut PartialBlob, url: &Url) -> Result<(), Stop> {
         let (name, size) = (self.input.label.as_str(), self.input.size);
         if partial.len() > size {
             partial.restart()?;
@@ -185,25 +162,14 @@ impl Fetch<'_> {
         let address = shown(url);
         let retrying =
             |answer: &Answer| (self.events)(Event::Retrying { name, address: &address, answer });
-        let mut stored = Ok(());
-        self.http.retry(self.cancel, &retrying, || {
-            if partial.len() == size && size > 0 {
-                return Ok(());
-            }
-            self.attempt(partial, url).or_else(|failure| match failure {
-                Failure::Place(answer) => Err(Stop::Answer(answer)),
-                Failure::Fatal(FetchError::Cancelled) => Err(Stop::Cancelled),
-                Failure::Fatal(error) => {
-                    stored = Err(Failure::Fatal(error));
-                    Ok(())
-                }
-            })
-        })?;
-        stored
+        self.http.retry(self.cancel, &retrying, || match partial.len() == size && size > 0 {
+            true => Ok(()),
+            false => self.attempt(partial, url),
+        })
     }
 
     /// One request: appends what comes.
-    fn attempt(&self, partial: &mut PartialBlob, url: &Url) -> Result<(), Failure> {
+    fn attempt(&self, partial: &mut PartialBlob, url: &Url) -> Result<(), Stop> {
         let size = self.input.size;
         let mut incoming = self.http.open(url, partial.len(), self.cancel);
         let head = incoming.head()?;
@@ -215,22 +181,21 @@ impl Fetch<'_> {
                 partial.restart()?;
                 return self.attempt(partial, url);
             }
-            status => return Err(Failure::Place(Answer::Status(status))),
+            status => return Err(Answer::Status(status).into()),
         }
         if head.length.is_some_and(|length| partial.len().saturating_add(length) > size) {
-            return Err(Failure::Place(Answer::TooLong { limit: size }));
+            return Err(Answer::TooLong { limit: size }.into());
         }
         while let Some(chunk) = incoming.chunk()? {
             if partial.len() + chunk.len() as u64 > size {
                 partial.restart()?;
-                return Err(Failure::Place(Answer::TooLong { limit: size }));
+                return Err(Answer::TooLong { limit: size }.into());
             }
             partial.write(&chunk)?;
             (self.events)(Event::Progress { name: &self.input.label, bytes: partial.len() });
         }
         if partial.len() < size {
-            let answer = Answer::Cut { got: partial.len(), expected: size };
-            return Err(Failure::Place(answer));
+            return Err(Answer::Cut { got: partial.len(), expected: size }.into());
         }
         Ok(())
     }

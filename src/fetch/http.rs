@@ -25,6 +25,7 @@ use url::Url;
 use self::client::{Client, Got};
 use self::proxy::Proxies;
 use super::{Answer, FetchError};
+use crate::store::{NewBlob, StoreError};
 
 const CHUNK: usize = 1 << 16;
 
@@ -98,15 +99,52 @@ enum Message {
 
 /// Why an answer stops.
 pub(super) enum Stop {
-    /// The place's fault.
+    /// The place's fault: it may be asked again, or another one.
     Answer(Answer),
-    /// The user's wish.
-    Cancelled,
+    /// The user's wish, or the store's failure.
+    Fatal(FetchError),
 }
 
 impl From<Answer> for Stop {
     fn from(answer: Answer) -> Self {
         Self::Answer(answer)
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Fatal(error.into())
+    }
+}
+
+/// What takes the bytes of an answer.
+pub(crate) trait Sink {
+    /// A try begins: what was taken before is of one that broke off.
+    fn begin(&mut self) -> Result<(), StoreError>;
+
+    /// The next bytes.
+    fn take(&mut self, bytes: &[u8]) -> Result<(), StoreError>;
+}
+
+impl Sink for Vec<u8> {
+    fn begin(&mut self) -> Result<(), StoreError> {
+        self.clear();
+        Ok(())
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+impl Sink for NewBlob<'_> {
+    fn begin(&mut self) -> Result<(), StoreError> {
+        self.restart()
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.write(bytes)
     }
 }
 
@@ -149,7 +187,19 @@ impl Http {
     /// They do not come (after three tries, if it may be a passing trouble), or are more than
     /// `max_size`.
     pub fn get_bytes(&self, url: &str, max_size: u64) -> Result<Vec<u8>, FetchError> {
-        self.get(&[(ACCEPT_ENCODING, "identity")], url, max_size).map(|page| page.body)
+        let mut bytes = Vec::new();
+        self.get_into(url, max_size, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The same, handed over as they come: nothing of them is kept here.
+    pub(crate) fn get_into(
+        &self,
+        url: &str,
+        max_size: u64,
+        sink: &mut impl Sink,
+    ) -> Result<(), FetchError> {
+        self.get(&[(ACCEPT_ENCODING, "identity")], url, max_size, sink).map(|_| ())
     }
 
     /// The page at `url`, which the server may compress on the way. `accept`: MIME types wanted.
@@ -157,7 +207,10 @@ impl Http {
     /// # Errors
     /// As [`Http::get_bytes`]; the bound is on what the page is decompressed.
     pub fn get_page(&self, url: &str, accept: &str, max_size: u64) -> Result<Page, FetchError> {
-        self.get(&[(ACCEPT, accept), (ACCEPT_ENCODING, "gzip")], url, max_size)
+        let mut body = Vec::new();
+        let headers = [(ACCEPT, accept), (ACCEPT_ENCODING, "gzip")];
+        let Head { url, content_type, .. } = self.get(&headers, url, max_size, &mut body)?;
+        Ok(Page { url, content_type, body })
     }
 
     fn get(
@@ -165,7 +218,8 @@ impl Http {
         headers: &[(HeaderName, &str)],
         address: &str,
         max_size: u64,
-    ) -> Result<Page, FetchError> {
+        sink: &mut impl Sink,
+    ) -> Result<Head, FetchError> {
         let url = parse_url(address)?;
         let cancel = &*self.stop;
         self.retry(cancel, &|_| (), || {
@@ -174,18 +228,20 @@ impl Http {
             if head.status != 200 {
                 return Err(Answer::Status(head.status).into());
             }
-            let mut body = Vec::new();
+            sink.begin()?;
+            let mut length = 0;
             while let Some(chunk) = incoming.chunk()? {
-                if (body.len() + chunk.len()) as u64 > max_size {
+                length += chunk.len() as u64;
+                if length > max_size {
                     return Err(Answer::TooLong { limit: max_size }.into());
                 }
-                body.extend_from_slice(&chunk);
+                sink.take(&chunk)?;
             }
-            Ok(Page { url: head.url, content_type: head.content_type, body })
+            Ok(head)
         })
         .map_err(|stop| match stop {
             Stop::Answer(answer) => FetchError::Get { address: shown(&url), answer },
-            Stop::Cancelled => FetchError::Cancelled,
+            Stop::Fatal(error) => error,
         })
     }
 
@@ -205,7 +261,7 @@ impl Http {
             let until = Instant::now() + pause;
             while Instant::now() < until {
                 if cancel.load(Ordering::Relaxed) {
-                    return Err(Stop::Cancelled);
+                    return Err(Stop::Fatal(FetchError::Cancelled));
                 }
                 std::thread::sleep(pause.min(Duration::from_millis(50)));
             }
@@ -272,7 +328,7 @@ impl Incoming<'_> {
     fn next(&mut self) -> Result<Message, Stop> {
         loop {
             if self.cancel.load(Ordering::Relaxed) {
-                return Err(Stop::Cancelled);
+                return Err(Stop::Fatal(FetchError::Cancelled));
             }
             match self.messages.recv_timeout(Duration::from_millis(100)) {
                 Ok(Message::Failed(answer)) => return Err(answer.into()),

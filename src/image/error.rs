@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::output;
-
+use crate::failure::IoFailure;
 use crate::store::StoreError;
 use crate::tree::TreeError;
 
@@ -18,15 +18,8 @@ pub enum ImageError {
         what: String,
     },
     /// The operating system refused.
-    #[error("{doing} {}: {source}{}", path.display(), hint(source))]
-    Io {
-        /// A gerund: what was being done.
-        doing: &'static str,
-        /// To what.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
+    #[error("{}{}", .0, hint(&.0.source))]
+    Io(#[from] IoFailure),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -82,6 +75,16 @@ pub enum ImageError {
         /// Its folder.
         dir: PathBuf,
     },
+    /// No image is meant by that.
+    #[error("there is no image '{name}' in {}; {hint}", images.display())]
+    Unknown {
+        /// What the user said.
+        name: String,
+        /// Where it was looked for.
+        images: PathBuf,
+        /// What there is.
+        hint: String,
+    },
     /// The user asked to stop.
     #[error(transparent)]
     Interrupted(#[from] crate::interrupt::Interrupted),
@@ -90,17 +93,14 @@ pub enum ImageError {
 impl ImageError {
     /// For `map_err`: an operating system error while `doing` something to `path`.
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { doing, path, source }
+        IoFailure::when(doing, path)
     }
 
     /// For `map_err`: the ext4 writer's refusal of `what`.
     pub(super) fn ext4(what: &str) -> impl FnOnce(mkext4::Error) -> Self {
         let what = what.to_owned();
         move |source| match source {
-            mkext4::Error::Io(source) => {
-                Self::Io { doing: "writing", path: output::ROOT.into(), source }
-            }
+            mkext4::Error::Io(source) => Self::io("writing", Path::new(output::ROOT))(source),
             source => Self::Ext4 { what, source },
         }
     }

@@ -1,24 +1,21 @@
 //! What is in `images/`, and what of it may go.
 
-use std::collections::BTreeSet;
+mod leftover;
+
+pub use leftover::{Leftover, Spared, keep_for_run, leftovers, remove};
+
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::output::{Images, MANIFEST, VERIFYING, Work};
-use super::sums::SUMS;
 use super::{ImageError, manifest};
 use crate::digest::Digest;
-use crate::disk_use::{is_free, is_held, older, on_disk};
+use crate::disk_use::on_disk;
 use crate::lock::Lock;
-
-/// Images that tests made for themselves are kept for so long, what tests left to be looked at for [`LOOK`].
-const TESTED: Duration = Duration::from_secs(86_400);
-const LOOK: Duration = Duration::from_secs(7 * 86_400);
 
 /// A folder of `images/` that has a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -72,7 +69,8 @@ pub fn list(images: &Path) -> Result<Vec<Listed>, ImageError> {
     for dir in entries(images)? {
         let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let path = dir.join(MANIFEST);
-        if dir.is_symlink() || !dir.is_dir() {
+        // One that is being built has a name that begins so.
+        if dir.is_symlink() || !dir.is_dir() || name.starts_with('.') {
             continue;
         }
         let Ok(text) = fs::read(&path) else { continue };
@@ -94,64 +92,6 @@ pub fn list(images: &Path) -> Result<Vec<Listed>, ImageError> {
     }
     found.sort_by(|a, b| (b.built, &a.id).cmp(&(a.built, &b.id)));
     Ok(found)
-}
-
-/// Something in `images/` that may go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leftover {
-    /// Where it is.
-    pub path: PathBuf,
-    /// What it takes on the disk, in bytes.
-    pub on_disk: u64,
-}
-
-/// Something in `images/` that would go, but for this reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spared {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Why it stays.
-    pub why: String,
-}
-
-/// What may go: all images but `current`, the `keep` newest others, those that somebody uses, and those that have
-/// anything in them that chatimg did not put there; what tests and runs left that are over.
-///
-/// # Errors
-/// The folder cannot be read.
-pub fn leftovers(images: &Path, keep: usize) -> Result<(Vec<Leftover>, Vec<Spared>), ImageError> {
-    let (mut gone, mut spared) = (Vec::new(), Vec::new());
-    let kept = kept_by_runs(images);
-    let listed = list(images)?;
-    let older = listed.iter().filter(|image| image.whole && !image.current).skip(keep);
-    for image in older {
-        let why = match (somebody_elses(&image.dir), kept.get(&image.id)) {
-            (Some(name), _) => format!("{name} in it is not chatimg's"),
-            (None, Some(dir)) => format!("`chatimg run --keep {}` goes on with it", dir.display()),
-            (None, None) if is_held(&image.dir) => "it is being used".to_owned(),
-            (None, None) => {
-                gone.push(Leftover { path: image.dir.clone(), on_disk: image.on_disk });
-                continue;
-            }
-        };
-        spared.push(Spared { path: image.dir.clone(), why });
-    }
-    for image in listed.iter().filter(|image| !image.whole && !image.current) {
-        let why = "it is not what was built any more; delete it if you do not need it".to_owned();
-        spared.push(Spared { path: image.dir.clone(), why });
-    }
-    let paths = tested(images)?.into_iter().chain(run(images)).chain(verified(images)?);
-    gone.extend(paths.map(|path| Leftover { on_disk: on_disk(&path), path }));
-    Ok((gone, spared))
-}
-
-/// Takes a leftover away, unless somebody began to use it, or it is the newest image by now; says whether it did.
-///
-/// # Errors
-/// It cannot be removed.
-pub fn remove(images: &Path, leftover: &Leftover) -> Result<bool, ImageError> {
-    let path = &leftover.path;
-    Images::open(images)?.remove(path)
 }
 
 /// Keeps [`leftovers`] off an image for as long as this is held.
@@ -191,101 +131,6 @@ impl Again {
     }
 }
 
-/// A file's name in an image's folder that chatimg does not write.
-fn somebody_elses(dir: &Path) -> Option<String> {
-    let ours = |name: &str| {
-        let (stem, end) = name.rsplit_once('.').unwrap_or((name, ""));
-        match end {
-            "img" => matches!(stem, "root" | "disk" | "disk-1" | "disk-2"),
-            end => name == SUMS || matches!(end, "json" | "minisig"),
-        }
-    };
-    let names = fs::read_dir(dir).ok()?.flatten().map(|entry| entry.file_name());
-    names.map(|name| name.to_string_lossy().into_owned()).find(|name| !ours(name))
-}
-
-/// Where [`keep_for_run`] makes its links.
-const RUNS: &str = ".runs";
-
-/// Notes that a folder of `chatimg run --keep` lies over an image; the folder has a file `image` with its id.
-///
-/// # Errors
-/// The note cannot be written.
-pub fn keep_for_run(images: &Path, dir: &Path) -> io::Result<()> {
-    let dir = fs::canonicalize(dir)?;
-    let runs = images.join(RUNS);
-    fs::create_dir_all(&runs)?;
-    let name = Digest::of(std::os::unix::ffi::OsStrExt::as_bytes(dir.as_os_str())).short();
-    match std::os::unix::fs::symlink(dir, runs.join(name)) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Images that folders of `chatimg run --keep` lie over. A folder that is gone is forgotten.
-fn kept_by_runs(images: &Path) -> std::collections::BTreeMap<String, PathBuf> {
-    let links = entries(&images.join(RUNS)).unwrap_or_default();
-    let kept = links.into_iter().filter_map(|link| {
-        let dir = fs::read_link(&link).ok()?;
-        match fs::read_to_string(dir.join("image")) {
-            Ok(id) => Some((id.trim().to_owned(), dir)),
-            Err(_) => {
-                _ = fs::remove_file(link);
-                None
-            }
-        }
-    });
-    kept.collect()
-}
-
-/// What `chatimg test` left, unless it is at work.
-fn tested(images: &Path) -> Result<Vec<PathBuf>, ImageError> {
-    let tests = images.join(".tests");
-    if !is_free(&tests.join("lock")) {
-        return Ok(Vec::new());
-    }
-    let mut found = Vec::new();
-    let own: BTreeSet<_> = ["guests", "images"].map(|name| tests.join(name)).into();
-    for dir in &own {
-        let made = |path: &PathBuf| !path.is_symlink() && older(&path.join(MANIFEST), TESTED);
-        found.extend(entries(dir).unwrap_or_default().into_iter().filter(made));
-    }
-    let looked_at = |path: &PathBuf| path.is_dir() && !own.contains(path) && untouched(path, LOOK);
-    found.extend(entries(&tests)?.into_iter().filter(looked_at));
-    Ok(found)
-}
-
-/// What a `chatimg run` left that was killed.
-fn run(images: &Path) -> Option<PathBuf> {
-    let dir = images.join(".run");
-    (is_free(&dir.join("lock"))).then_some(dir)
-}
-
-/// What `chatimg verify` left: what a killed one was building at once, an image that differed when there was time to look at
-/// it.
-fn verified(images: &Path) -> Result<Vec<PathBuf>, ImageError> {
-    let ours = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with(VERIFYING) && path.is_dir() && !path.is_symlink() && is_free(path)
-    };
-    let built = |dir: &Path| {
-        entries(dir).is_ok_and(|below| below.iter().any(|image| image.join(MANIFEST).exists()))
-    };
-    let mut found = entries(images)?;
-    found.retain(|path| ours(path) && (!built(path) || untouched(path, LOOK)));
-    Ok(found)
-}
-
-/// Whether nothing in a folder was written for so long.
-fn untouched(dir: &Path, age: Duration) -> bool {
-    older(dir, age)
-        && entries(dir).is_ok_and(|below| {
-            below
-                .iter()
-                .all(|path| if path.is_dir() { untouched(path, age) } else { older(path, age) })
-        })
-}
-
 fn modified(path: &Path) -> Option<SystemTime> {
     fs::symlink_metadata(path).ok()?.modified().ok()
 }
@@ -298,13 +143,14 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>, ImageError> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::time::Duration;
 
     use serde_json::json;
 
     use super::*;
 
     /// A folder of images, each a second older than the one before.
-    fn images(ids: &[&str]) -> tempfile::TempDir {
+    pub(super) fn images(ids: &[&str]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("temporary folder");
         for (age, id) in ids.iter().enumerate() {
             let image = dir.path().join(id);
@@ -322,12 +168,6 @@ mod tests {
         dir
     }
 
-    fn names(gone: &[Leftover]) -> Vec<String> {
-        gone.iter()
-            .map(|it| it.path.file_name().expect("a name").to_string_lossy().into_owned())
-            .collect()
-    }
-
     #[test]
     fn images_are_listed_with_what_they_take() {
         let dir = images(&["a1", "b2"]);
@@ -338,118 +178,5 @@ mod tests {
         assert!(listed.iter().all(|image| image.whole && image.appliance == "a.example"));
         assert!((18_000..100_000).contains(&listed[0].on_disk), "{}", listed[0].on_disk);
         assert_eq!(list(&dir.path().join("none")).expect("lists"), []);
-    }
-
-    #[test]
-    fn the_current_image_and_the_newest_others_stay() {
-        let dir = images(&["a1", "b2", "c3", "d4", "e5"]);
-        for (keep, expected) in [(0, &["b2", "c3", "d4", "e5"][..]), (2, &["d4", "e5"]), (9, &[])] {
-            let (gone, spared) = leftovers(dir.path(), keep).expect("looks");
-            assert_eq!(
-                (names(&gone), spared),
-                (expected.iter().map(|&id| id.to_owned()).collect(), vec![])
-            );
-        }
-        // Whatever the age of the one that `current` points at.
-        fs::remove_file(dir.path().join("current")).expect("remove");
-        symlink("e5", dir.path().join("current")).expect("link");
-        let (gone, _) = leftovers(dir.path(), 1).expect("looks");
-        assert_eq!(names(&gone), ["b2", "c3", "d4"]);
-        for leftover in &gone {
-            assert!(remove(dir.path(), leftover).expect("removes"));
-        }
-        let left = list(dir.path()).expect("lists");
-        assert_eq!(left.iter().map(|image| &*image.id).collect::<Vec<_>>(), ["a1", "e5"]);
-        // It became the newest since it was looked at.
-        assert!(
-            !remove(dir.path(), &Leftover { path: left[1].dir.clone(), on_disk: 0 })
-                .expect("looks")
-        );
-    }
-
-    #[test]
-    fn what_somebody_needs_stays_and_is_told() {
-        let dir = images(&["a1", "b2", "c3", "d4", "e5"]);
-        let path = |name: &str| dir.path().join(name);
-        fs::write(path("b2/notes.txt"), "mine").expect("write");
-        fs::write(path("c3/disk.img"), "a guest wrote to it").expect("write");
-        let kept = tempfile::tempdir().expect("folder");
-        fs::write(kept.path().join("image"), "d4\n").expect("write");
-        keep_for_run(dir.path(), kept.path()).expect("notes it");
-        keep_for_run(dir.path(), kept.path()).expect("again");
-        let held = hold(&path("e5"));
-        let (gone, spared) = leftovers(dir.path(), 0).expect("looks");
-        assert_eq!(names(&gone), Vec::<String>::new());
-        let words = ["notes.txt in it", "goes on with it", "being used", "not what was built"];
-        assert_eq!(spared.len(), words.len());
-        for (spared, words) in spared.iter().zip(words) {
-            assert!(spared.why.contains(words), "{words}: {}", spared.why);
-        }
-        let e5 = Leftover { path: path("e5"), on_disk: 0 };
-        assert!(!remove(dir.path(), &e5).expect("looks") && path("e5").exists());
-        drop((held, kept));
-        let (gone, _) = leftovers(dir.path(), 0).expect("looks");
-        assert_eq!(names(&gone), ["d4", "e5"]);
-    }
-
-    #[test]
-    fn what_tests_and_runs_left_goes_when_they_are_over() {
-        let dir = images(&["a1"]);
-        let path = |name: &str| dir.path().join(name);
-        for name in
-            [".tests/guests/g1", ".tests/guests/g2", ".tests/smoke-bios", ".tests/old-bios", ".run"]
-        {
-            fs::create_dir_all(path(name)).expect("folder");
-        }
-        for name in [
-            ".tests/lock",
-            ".run/lock",
-            ".tests/guests/g1/manifest.json",
-            ".tests/guests/g2/manifest.json",
-        ] {
-            fs::write(path(name), "").expect("write");
-        }
-        let age = |name: &str, days: u64| {
-            let time = SystemTime::now() - Duration::from_secs(86_400 * days);
-            File::open(path(name)).and_then(|file| file.set_modified(time)).expect("time");
-        };
-        age(".tests/guests/g1/manifest.json", 2);
-        age(".tests/smoke-bios", 2);
-        age(".tests/old-bios", 8);
-        let held = [".tests/lock", ".run/lock"].map(|name| File::open(path(name)).expect("lock"));
-        held.iter().for_each(|file| file.lock().expect("locks"));
-        assert_eq!(leftovers(dir.path(), 0).expect("looks").0, []);
-        drop(held);
-        let (gone, _) = leftovers(dir.path(), 0).expect("looks");
-        assert_eq!(names(&gone), ["g1", "old-bios", ".run"]);
-        gone.iter().for_each(|it| assert!(remove(dir.path(), it).expect("removes")));
-        assert!(path(".tests/guests/g2").exists() && path(".tests/smoke-bios").exists());
-        assert!(!path(".run").exists() && !path(".tests/old-bios").exists());
-    }
-
-    #[test]
-    fn what_a_killed_verify_left_goes_and_what_it_found_stays_to_be_looked_at() {
-        let dir = images(&["a1"]);
-        let living = again(dir.path()).expect("begins");
-        let half = again(dir.path()).expect("begins").keep();
-        fs::create_dir(half.join(".building-x")).expect("folder");
-        fs::write(half.join(".building-x/disk.img"), "half").expect("write");
-        let found = again(dir.path()).expect("begins").keep();
-        fs::create_dir(found.join("b2")).expect("folder");
-        fs::write(found.join("b2/manifest.json"), "{}").expect("write");
-        let (gone, spared) = leftovers(dir.path(), 0).expect("looks");
-        assert_eq!(gone.iter().map(|it| &it.path).collect::<Vec<_>>(), [&half]);
-        assert_eq!(spared, []);
-        for path in ["b2/manifest.json", "b2", ""] {
-            let before = SystemTime::now() - LOOK - Duration::from_secs(60);
-            File::open(found.join(path)).and_then(|it| it.set_modified(before)).expect("time");
-        }
-        let (gone, _) = leftovers(dir.path(), 0).expect("looks");
-        assert_eq!(gone.len(), 2);
-        gone.iter().for_each(|it| assert!(remove(dir.path(), it).expect("removes")));
-        assert!(!half.exists() && !found.exists() && living.path().exists());
-        let path = living.path().to_owned();
-        drop(living);
-        assert!(!path.exists());
     }
 }

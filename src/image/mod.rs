@@ -16,6 +16,7 @@ pub mod inventory;
 pub mod layout;
 mod manifest;
 pub mod md;
+mod naming;
 mod output;
 mod secrets;
 mod sparse;
@@ -25,6 +26,7 @@ pub mod sums;
 pub use error::ImageError;
 pub use grub::GrubParts;
 pub use initrd::{MDADM as INITRD_MDADM, WANTED as INITRD_MODULES};
+pub use naming::named;
 pub use output::{MANIFEST, ROOT};
 pub(crate) use sparse::{is_zero, punch_hole};
 

@@ -1,5 +1,6 @@
 //! What every resolver that asks the net needs, and the one way in which it takes files from there.
 
+use std::fs::File;
 use std::path::Path;
 
 use url::Url;
@@ -7,9 +8,9 @@ use url::Url;
 use crate::debian::keyring::Keyring;
 use crate::digest::Digest;
 use crate::fetch::{Archive, FetchError, Http, Place, Sources};
-use crate::store::Store;
+use crate::store::{NewBlob, Store};
 
-/// No input that a resolver takes into memory is larger.
+/// No input whose size nobody has said yet is larger.
 const MAX_FILE: u64 = 512 << 20;
 
 /// The net, and the store for what must be fetched to know more.
@@ -29,10 +30,21 @@ pub struct Online<'a> {
     pub note: &'a (dyn Fn(&str) + Sync),
 }
 
-/// A file that was taken into the store.
-pub(super) struct Taken {
+/// A file that was looked at, and may be taken into the store.
+pub(super) struct Found<'a> {
     pub(super) digest: Digest,
-    pub(super) bytes: Vec<u8>,
+    pub(super) size: u64,
+    /// Its bytes, at their beginning. They are never all in memory.
+    pub(super) file: File,
+    /// `None`: it is in the store.
+    new: Option<NewBlob<'a>>,
+}
+
+impl Found<'_> {
+    /// Takes it into the store.
+    pub(super) fn keep(&mut self) -> Result<(), FetchError> {
+        Ok(self.new.take().map_or(Ok(()), NewBlob::keep)?)
+    }
 }
 
 impl Online<'_> {
@@ -47,31 +59,40 @@ impl Online<'_> {
         &self,
         url: &Url,
         expected: Option<Digest>,
-        check: impl FnOnce(&[u8]) -> Result<(), String>,
-    ) -> Result<Taken, FetchError> {
-        let bytes = self.look(url, expected)?;
-        check(&bytes).map_err(|why| {
+        check: impl FnOnce(&mut File) -> Result<(), String>,
+    ) -> Result<Found<'_>, FetchError> {
+        let mut found = self.look(url, expected)?;
+        check(&mut found.file).map_err(|why| {
             let file = url.path_segments().and_then(|mut parts| parts.next_back());
             let file = file.unwrap_or_default().to_owned();
             FetchError::Lie { file, address: url.to_string(), why }
         })?;
-        let digest = self.store.add_blob(&bytes)?;
-        Ok(Taken { digest, bytes })
+        found.keep()?;
+        Ok(found)
     }
 
-    /// The bytes of a file that may be taken later; those of the store, if it has the expected ones.
-    pub(super) fn look(&self, url: &Url, expected: Option<Digest>) -> Result<Vec<u8>, FetchError> {
+    /// A file that may be taken later; that of the store, if it has the expected one.
+    pub(super) fn look(
+        &self,
+        url: &Url,
+        expected: Option<Digest>,
+    ) -> Result<Found<'_>, FetchError> {
         if let Some(digest) = expected
-            && let Ok(Some(bytes)) = self.store.read_blob(&digest)
+            && let Ok(Some(file)) = self.store.blob_file(&digest)
+            && let Ok(meta) = file.metadata()
         {
-            return Ok(bytes);
+            return Ok(Found { digest, size: meta.len(), file, new: None });
         }
         (self.note)(url.as_str());
-        let bytes = self.http.get_bytes(url.as_str(), MAX_FILE)?;
-        let digest = Digest::of(&bytes);
+        let mut blob = self.store.new_blob()?;
+        self.http.get_into(url.as_str(), MAX_FILE, &mut blob)?;
+        let digest = blob.digest();
         match expected.is_some_and(|expected| expected != digest) {
             true => Err(FetchError::wrong_bytes(url, &digest)),
-            false => Ok(bytes),
+            false => {
+                let (size, file) = (blob.len(), blob.reader()?);
+                Ok(Found { digest, size, file, new: Some(blob) })
+            }
         }
     }
 }

@@ -43,8 +43,7 @@ pub fn resolve_urls(
             }
             (taken, _) => taken?,
         };
-        let size = taken.bytes.len() as u64;
-        Ok(UrlBlob { name: name.clone(), size, digest: taken.digest })
+        Ok(UrlBlob { name: name.clone(), size: taken.size, digest: taken.digest })
     };
     requests.iter().map(blob).collect()
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{NotASecretKey, SecretKey};
+use crate::failure::IoFailure;
 
 /// Where a secret key is; the public one lies beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,15 +18,8 @@ pub struct KeyFile {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The operating system refused.
-    #[error("{doing} {}: {source}", path.display())]
-    Io {
-        /// `reading`
-        doing: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] IoFailure),
     /// It is not there.
     #[error(
         "reading the owner's key {}: there is none; `chatimg key new` makes one, or name the one whose public half the \
@@ -65,8 +59,7 @@ pub enum KeyError {
 }
 
 fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyError {
-    let path = path.to_owned();
-    move |source| KeyError::Io { doing, path, source }
+    IoFailure::when(doing, path)
 }
 
 impl KeyFile {

@@ -11,8 +11,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::appliance::{self, LoadError, Plan, Wish};
+use crate::failure::IoFailure;
 use crate::interrupt::{self, Interrupted};
 use crate::lock::{Lock, unanswered};
+use crate::whole::parent;
 
 pub use keys::{KeysError, of_user, read as read_keys};
 
@@ -57,15 +59,8 @@ pub enum ProjectError {
         known: Vec<(String, String)>,
     },
     /// The operating system refused.
-    #[error("{doing} {}: {source}", path.display())]
-    Io {
-        /// A gerund.
-        doing: &'static str,
-        /// What it was done to.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] IoFailure),
     /// What was to be written is wrong.
     #[error("{0}")]
     Load(String),
@@ -85,7 +80,7 @@ fn listed(known: &[(String, String)]) -> String {
 }
 
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ProjectError {
-    move |source| ProjectError::Io { doing, path: path.to_owned(), source }
+    IoFailure::when(doing, path)
 }
 
 /// Makes the project in `dir`, which may be there if it is empty.
@@ -125,11 +120,6 @@ pub fn create(dir: &Path, parts: &[Part], wish: &Wish<'_>) -> Result<Made, Proje
         fs::rename(&new, dir).map_err(failed("making", dir))?;
     }
     Ok(made)
-}
-
-/// Where a new folder of this name will lie.
-fn parent(dir: &Path) -> &Path {
-    dir.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
 }
 
 /// What can be told to be wrong without a file to point at.

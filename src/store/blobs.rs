@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Kind, Store, StoreError, files};
 use crate::digest::{Digest, Hasher};
@@ -189,6 +189,13 @@ pub struct BlobReader {
     path: PathBuf,
     digest: Digest,
     hasher: Option<Hasher>,
+}
+
+impl BlobReader {
+    /// Where it is, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl Read for BlobReader {

@@ -1,23 +1,17 @@
 //! What can go wrong in the store.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::digest::Digest;
+use crate::failure::IoFailure;
 
 /// A failure of the store, with the path it happened at.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The operating system refused.
-    #[error("{doing} {}: {source}{}", path.display(), hint(source))]
-    Io {
-        /// A gerund: what was being done.
-        doing: &'static str,
-        /// To what.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
+    #[error("{}{}", .0, hint(&.0.source))]
+    Io(#[from] IoFailure),
     /// Bytes differ from the digest they are named by. What was bad has been removed.
     #[error(
         "{what}: expected SHA-256 {expected}, got {actual}; the bad copy was removed, so run the command again"
@@ -52,8 +46,7 @@ pub enum StoreError {
 impl StoreError {
     /// For `map_err`: an operating system error while `doing` something to `path`.
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { doing, path, source }
+        IoFailure::when(doing, path)
     }
 }
 

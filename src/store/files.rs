@@ -1,13 +1,13 @@
 //! The few file system operations that the store is made of.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
 use super::StoreError;
 use crate::interrupt;
+use crate::whole::{Access, Whole};
 
 /// `mkdir -p`.
 pub(super) fn create_dirs(path: &Path) -> Result<(), StoreError> {
@@ -27,14 +27,8 @@ pub(super) fn sync_filesystem(path: &Path) -> Result<(), StoreError> {
 
 /// Puts a small file in place, whole or not at all. `work`: a folder of the same file system.
 pub(super) fn write_whole(work: &Path, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let write = || {
-        let mut file = tempfile::NamedTempFile::new_in(work)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)
-    };
-    write().map_err(StoreError::io("writing", path))?;
-    sync_dir(path.parent().unwrap_or(work))
+    let whole = Whole { work, ..Whole::beside(path, Access::Owner) };
+    whole.write(bytes).map_err(StoreError::io("writing", path))
 }
 
 /// An advisory lock (flock), released when dropped. Its file stays, but for those that [`Lock::remove`] takes away.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! blobs/ab/abcd...          a fetched input, named by the SHA-256 of its bytes
-//! partial/abcd...           the same while it is being fetched; a broken download resumes here
+//! partial/abcd...           the same while it is being fetched; a broken download resumes here (without a digest: tmp/)
 //! results/ab/abcd.../doc    what a step made, named by the step's key: one line "sha256 HEX", then text
 //! results/ab/abcd.../pack   the file contents that a tree in `doc` names, one after the other
 //! folders/ab/abcd.../      trees written out for programs to run or read (the tools)
@@ -17,6 +17,7 @@
 //! place, fsync, and rename, so a name that exists is whole; readers check digests, so what has rotted on
 //! the disk is reported and removed, never served. Any number of processes may share one store.
 
+mod arriving;
 mod blobs;
 mod error;
 mod files;
@@ -26,6 +27,7 @@ pub(crate) mod results;
 mod uses;
 mod verify;
 
+pub use arriving::NewBlob;
 pub use blobs::{BlobReader, PartialBlob};
 pub use error::StoreError;
 pub use folders::Scratch;

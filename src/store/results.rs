@@ -11,6 +11,9 @@ use super::{Kind, Store, StoreError, files};
 use crate::digest::{Digest, Hasher};
 use crate::tree::{FileRef, Location, Node, Tree};
 
+/// Bytes that are copied at once.
+const PIECE: usize = 1 << 16;
+
 /// A step failed: by itself, or in the store around it.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError<E> {
@@ -210,6 +213,7 @@ pub struct PackWriter {
     out: BufWriter<File>,
     offset: u64,
     seen: std::collections::HashMap<Digest, u64>,
+    buffer: Vec<u8>,
 }
 
 impl PackWriter {
@@ -220,7 +224,7 @@ impl PackWriter {
         let target = store.sharded("results", &key);
         let out = BufWriter::with_capacity(1 << 20, file);
         let seen = std::collections::HashMap::new();
-        Ok(Self { key, dir, _lock: lock, target, out, offset: 0, seen })
+        Ok(Self { key, dir, _lock: lock, target, out, offset: 0, seen, buffer: Vec::new() })
     }
 
     /// Appends contents that are at hand.
@@ -230,11 +234,32 @@ impl PackWriter {
     pub fn append(&mut self, bytes: &[u8]) -> Result<FileRef, StoreError> {
         let digest = Digest::of(bytes);
         let size = bytes.len() as u64;
-        if let Some(&offset) = self.seen.get(&digest) {
-            return Ok(FileRef { digest, size, at: Location { pack: self.key, offset } });
+        if let Some(known) = self.known(digest, size) {
+            return Ok(known);
         }
         self.out.write_all(bytes).map_err(self.io("writing"))?;
         Ok(self.record(digest, size))
+    }
+
+    /// The same of contents whose digest and size are known, and which may be too many to be at hand.
+    ///
+    /// # Errors
+    /// The reader's (`Ok(Err)`), or the contents cannot be written.
+    pub fn append_known(
+        &mut self,
+        digest: Digest,
+        size: u64,
+        reader: &mut dyn Read,
+    ) -> Result<io::Result<FileRef>, StoreError> {
+        match self.known(digest, size) {
+            Some(known) => Ok(Ok(known)),
+            None => self.append_from(reader),
+        }
+    }
+
+    fn known(&self, digest: Digest, size: u64) -> Option<FileRef> {
+        let offset = *self.seen.get(&digest)?;
+        Some(FileRef { digest, size, at: Location { pack: self.key, offset } })
     }
 
     /// Appends what a reader gives, to its end.
@@ -245,11 +270,23 @@ impl PackWriter {
         &mut self,
         reader: &mut dyn Read,
     ) -> Result<io::Result<FileRef>, StoreError> {
+        // One for all: a package has thousands of files.
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(PIECE, 0);
+        let appended = self.append_pieces(reader, &mut buffer);
+        self.buffer = buffer;
+        appended
+    }
+
+    fn append_pieces(
+        &mut self,
+        reader: &mut dyn Read,
+        buffer: &mut [u8],
+    ) -> Result<io::Result<FileRef>, StoreError> {
         let mut hasher = Hasher::new();
-        let mut buffer = vec![0; 1 << 16];
         let mut size = 0;
         loop {
-            match reader.read(&mut buffer) {
+            match reader.read(buffer) {
                 Ok(0) => break,
                 Ok(count) => {
                     hasher.update(&buffer[..count]);
@@ -325,6 +362,31 @@ mod tests {
 
     fn only_file(tree: &Tree) -> FileRef {
         *tree.file("a").expect("a").0
+    }
+
+    #[test]
+    fn contents_are_written_once_however_they_come() {
+        let (_dir, store) = store();
+        let (small, large) = (b"small".to_vec(), vec![7; PIECE * 2 + 9]);
+        let key = Digest::of(b"step");
+        let tree = store.tree(key, |pack| {
+            let mut tree = Tree::new();
+            for (number, bytes) in [&small, &large, &small, &large].into_iter().enumerate() {
+                let (digest, size) = (Digest::of(bytes), bytes.len() as u64);
+                let known = pack.append_known(digest, size, &mut &bytes[..])?.expect("reads");
+                assert_eq!(known, pack.append(bytes)?);
+                let entry = Entry { meta: Meta::root(0o644, 0), node: Node::File(known) };
+                tree.insert(number.to_string().parse().expect("path"), entry).expect("insert");
+            }
+            Ok::<_, StoreError>(tree)
+        });
+        let tree = tree.expect("makes it");
+        for (number, bytes) in [small.clone(), large.clone()].iter().enumerate() {
+            let (file, _) = tree.file(&number.to_string()).expect("a file");
+            assert_eq!(&store.read(file).expect("reads"), bytes);
+        }
+        let pack = fs::metadata(store.sharded("results", &key).join("pack")).expect("pack");
+        assert_eq!(pack.len(), (small.len() + large.len()) as u64);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::matrix::{address, registration};
 use super::qemu::{self, ByHand, CONSOLE, Machine, Make};
 use super::ssh::{Client, Output};
 use super::steps::greeting;
+use super::wait;
 use crate::appliance::{Firmware, Target};
 use crate::interrupt;
 use crate::tools::Tools;
@@ -323,33 +324,20 @@ impl<'a> Live<'a> {
         &mut self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, LiveError> {
-        let thread = std::thread::spawn(work);
-        while !thread.is_finished() {
-            self.check()?;
-            std::thread::sleep(TICK);
-        }
-        let died =
-            |_| LiveError::Command { doing: "asking the box", words: "no answer".to_owned() };
-        thread.join().map_err(died)
+        let died = || LiveError::Command { doing: "asking the box", words: "no answer".to_owned() };
+        wait::aside(TICK, || self.check(), work)?.ok_or_else(died)
     }
 
     /// Runs a shell command on the box.
     fn command(&mut self, command: &str) -> Result<Output, LiveError> {
-        let failed = || io_failure("running ssh".to_owned());
+        let failed = |error| LiveError::from(io_failure("running ssh".to_owned())(error));
         let port = self.machine.ports[&self.ssh_port];
-        let mut running = self.ssh.start(port, command, Stdio::null()).map_err(failed())?;
-        let start = Instant::now();
-        loop {
-            if let Some(output) = running.poll().map_err(failed())? {
-                return Ok(output);
-            }
-            if start.elapsed() > ANSWER {
-                let words = format!("no end after {} s", ANSWER.as_secs());
-                return Err(LiveError::Command { doing: "running a command on the box", words });
-            }
-            self.check()?;
-            std::thread::sleep(TICK);
-        }
+        let mut running = self.ssh.start(port, command, Stdio::null()).map_err(failed)?;
+        let late = || LiveError::Command {
+            doing: "running a command on the box",
+            words: format!("no end after {} s", ANSWER.as_secs()),
+        };
+        wait::ended(&mut running, Some(ANSWER), TICK, failed, || self.check())?.ok_or_else(late)
     }
 }
 

@@ -32,6 +32,7 @@ mod spec_file;
 mod ssh;
 mod steps;
 mod text;
+mod wait;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use super::failure::{StepFailure, TestFailure};
@@ -16,7 +15,7 @@ use super::qemu::{self, CABLE, Cable, Machine};
 use super::spec::{Action, Boot, Step, TestSpec};
 use super::ssh::Output;
 use super::text::{self, Variables, shown};
-use super::{Event, Report, Setup};
+use super::{Event, Report, Setup, wait};
 use crate::interrupt;
 
 /// Between two looks at everything that is waited for.
@@ -373,18 +372,8 @@ impl<'a> Run<'a> {
         &mut self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Stop> {
-        let (sender, receiver) = channel();
-        // Nobody listens any more when the step was given up.
-        std::thread::spawn(move || _ = sender.send(work()));
-        loop {
-            match receiver.recv_timeout(TICK) {
-                Ok(result) => return Ok(result),
-                Err(RecvTimeoutError::Timeout) => self.check()?,
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Mismatch::new("an answer", "chatimg's own failure").into());
-                }
-            }
-        }
+        let died = || Mismatch::new("an answer", "chatimg's own failure").into();
+        wait::aside(TICK, || self.check(), work)?.ok_or_else(died)
     }
 
     /// Runs a command on the box; `None` if it did not end within `limit`.
@@ -426,18 +415,10 @@ impl<'a> Run<'a> {
         running: std::io::Result<super::ssh::Running>,
         limit: Option<Duration>,
     ) -> Result<Option<Output>, Stop> {
-        let failed = |source| TestFailure::Io { doing: "running a program".to_owned(), source };
-        let start = Instant::now();
+        let failed =
+            |source| Stop::from(TestFailure::Io { doing: "running a program".to_owned(), source });
         let mut running = running.map_err(failed)?;
-        loop {
-            if let Some(output) = running.poll().map_err(failed)? {
-                return Ok(Some(output));
-            }
-            if limit.is_some_and(|limit| start.elapsed() >= limit) {
-                return Ok(None);
-            }
-            self.pause(TICK / 2)?;
-        }
+        wait::ended(&mut running, limit, TICK / 2, failed, || self.check())
     }
 
     /// `text` with its variables filled in.

@@ -1,13 +1,14 @@
 //! What the scripts changed in the folder.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
+use std::io::{self, Seek};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::work::{OWN, Run, Stamp, io_at, is_stub};
 use super::{Delta, RunError, capabilities};
-use crate::digest::Digest;
+use crate::digest::{Digest, Hasher};
 use crate::tree::{Entry, FileRef, Meta, Node, TreePath};
 
 /// Folders at the top that are no part of what is taken.
@@ -26,8 +27,26 @@ struct Owner {
 /// By device and inode.
 type Owners = HashMap<(u64, u64), Owner>;
 
+/// What is in a file, which may be larger than memory.
+pub(super) struct Contents<'a> {
+    /// At its beginning.
+    pub(super) file: File,
+    pub(super) path: &'a Path,
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+}
+
 /// Keeps contents somewhere.
-pub(super) type Keep<'a> = dyn FnMut(&[u8]) -> Result<FileRef, RunError> + 'a;
+pub(super) type Keep<'a> = dyn FnMut(Contents<'_>) -> Result<FileRef, RunError> + 'a;
+
+impl<'a> Contents<'a> {
+    fn of(path: &'a Path) -> io::Result<Self> {
+        let (mut file, mut hasher) = (File::open(path)?, Hasher::new());
+        let size = io::copy(&mut file, &mut hasher)?;
+        file.rewind()?;
+        Ok(Self { file, path, digest: hasher.finish(), size })
+    }
+}
 
 impl Run<'_> {
     /// What is otherwise than in the tree. Contents of changed files go to `keep`.
@@ -242,14 +261,13 @@ impl Walk<'_> {
             }
         }
         let real = self.root.join(path.as_str());
-        let bytes = fs::read(&real).map_err(io_at(&real))?;
+        let contents = Contents::of(&real).map_err(io_at(&real))?;
         if let Some(Entry { node: Node::File(file), .. }) = old
-            && file.size == bytes.len() as u64
-            && file.digest == Digest::of(&bytes)
+            && (file.size, file.digest) == (contents.size, contents.digest)
         {
             return Ok(Node::File(*file));
         }
-        Ok(Node::File((self.keep)(&bytes)?))
+        Ok(Node::File((self.keep)(contents)?))
     }
 
     /// A time that a script gave a file stays; the moment when the file was written becomes the epoch.

@@ -21,11 +21,12 @@ mod work;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use self::work::{Run, Work};
+use self::capture::Contents;
+use self::work::{Run, Work, io_at};
 use super::Declarations;
 use super::finish::{self, Finish};
 use super::packages::{ComposeError, Event};
-use crate::digest::{Digest, Hasher};
+use crate::digest::Hasher;
 use crate::lock::Deb;
 use crate::parallel::try_map;
 use crate::sandbox::SandboxError;
@@ -70,6 +71,11 @@ pub enum RunError {
         /// What is wrong with it.
         why: String,
     },
+    /// A package is not there.
+    #[error(
+        "running scripts of packages: the .deb of {0} is not in the store; run the build again to fetch it"
+    )]
+    Absent(String),
     /// The user stopped it.
     #[error(transparent)]
     Interrupted(#[from] crate::interrupt::Interrupted),
@@ -171,10 +177,12 @@ fn twice<'a>(
 ) -> Result<(Run<'a>, Delta), RunError> {
     let mut runs = try_map(&[(), ()], |()| work.run())?;
     let discards = declarations.discards(names.iter().map(String::as_str));
-    let mut first = runs[0].delta(&mut |bytes| Ok(pack.append(bytes)?))?;
-    let mut second = runs[1].delta(&mut |bytes| {
-        let digest = Digest::of(bytes);
-        Ok(FileRef { digest, size: bytes.len() as u64, at: Location { pack: digest, offset: 0 } })
+    let mut first = runs[0].delta(&mut |Contents { mut file, path, digest, size }| {
+        pack.append_known(digest, size, &mut file)?.map_err(io_at(path))
+    })?;
+    // Of the second one the digests will do.
+    let mut second = runs[1].delta(&mut |Contents { digest, size, .. }| {
+        Ok(FileRef { digest, size, at: Location { pack: digest, offset: 0 } })
     })?;
     for delta in [&mut first, &mut second] {
         delta.retain(|path, _| {

@@ -1,12 +1,14 @@
 //! What is taken from a folder, and what becomes of it in the tree.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, SystemTime};
 
 use super::work::{OWN, Run, Stamp};
 use super::*;
+use crate::digest::Digest;
 use crate::store::Store;
 
 const EPOCH: i64 = 1_000_000_000;
@@ -84,9 +86,11 @@ fn is_link(entry: &Entry) -> bool {
 }
 
 fn delta(run: &Run<'_>) -> Delta {
-    let delta = run.delta(&mut |bytes| {
-        let digest = Digest::of(bytes);
-        Ok(FileRef { digest, size: bytes.len() as u64, at: Location { pack: digest, offset: 0 } })
+    let delta = run.delta(&mut |Contents { mut file, digest, size, .. }| {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).expect("it is read from its beginning");
+        assert_eq!((Digest::of(&bytes), bytes.len() as u64), (digest, size));
+        Ok(FileRef { digest, size, at: Location { pack: digest, offset: 0 } })
     });
     delta.unwrap_or_else(|error| panic!("{error}"))
 }

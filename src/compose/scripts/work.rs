@@ -174,8 +174,14 @@ impl<'a> Work<'a> {
         let debs = own.join("debs");
         fs::create_dir(&debs).map_err(io_at(&debs))?;
         for deb in unpack {
-            let bytes = store.read_blob(&deb.digest)?.unwrap_or_default();
-            write(&debs.join(format!("{}.deb", deb.name)), &bytes, 0o644)?;
+            let absent = || RunError::Absent(deb.name.clone());
+            let mut blob = store.open_blob(&deb.digest)?.ok_or_else(absent)?;
+            let path = debs.join(format!("{}.deb", deb.name));
+            let copied = File::create_new(&path).and_then(|mut file| {
+                io::copy(&mut blob, &mut file)?;
+                file.set_permissions(fs::Permissions::from_mode(0o644))
+            });
+            copied.map_err(io_at(&path))?;
         }
         Ok(())
     }

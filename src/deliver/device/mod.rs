@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat;
 
+use crate::failure::IoFailure;
+
 /// What the kernel counts sizes in, whatever the disk's own sectors are.
 const KERNEL_SECTOR: u64 = 512;
 /// What was being done when a disk went away.
@@ -59,15 +61,8 @@ pub struct Disk {
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// The path leads nowhere, or the kernel does not tell.
-    #[error("{doing} {}: {source}", path.display())]
-    Io {
-        /// A gerund: what was being done.
-        doing: &'static str,
-        /// To what.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] IoFailure),
     /// No block device.
     #[error(
         "{} is no disk; `chatimg flash` without --disk lists those of this machine, and --image-file writes a file",
@@ -93,8 +88,7 @@ pub enum DeviceError {
 
 impl DeviceError {
     fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { doing, path, source }
+        IoFailure::when(doing, path)
     }
 }
 
@@ -149,7 +143,7 @@ impl Machine {
             let Ok(dir) = entry.path().canonicalize() else { continue };
             match self.described(&dir) {
                 Ok(disk) => disks.extend(Some(disk).filter(|disk| disk.size > 0 && !disk.made_up)),
-                Err(DeviceError::Io { doing: READING, .. }) => {}
+                Err(DeviceError::Io(IoFailure { doing: READING, .. })) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -162,7 +156,7 @@ impl Machine {
         let name = file_name(dir);
         let fail = || {
             let source = io::Error::new(io::ErrorKind::NotFound, "the kernel does not tell");
-            DeviceError::Io { doing: READING, path: dir.to_owned(), source }
+            DeviceError::io(READING, dir)(source)
         };
         let number = text(&dir.join("dev")).as_deref().and_then(parse_number).ok_or_else(fail)?;
         let size: u64 = value(&dir.join("size")).ok_or_else(fail)?;

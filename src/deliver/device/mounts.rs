@@ -34,7 +34,7 @@ impl InUse {
         let read = |path: &str| {
             let path = machine.root.join(path);
             let bytes = fs::read(&path).map_err(DeviceError::io("reading", &path))?;
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
+            Ok::<_, DeviceError>(String::from_utf8_lossy(&bytes).into_owned())
         };
         let mut mounts = parse_mounts(&read("proc/self/mountinfo")?);
         mounts.extend(parse_mounts(&read("proc/1/mountinfo").unwrap_or_default()));

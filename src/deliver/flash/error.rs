@@ -7,21 +7,15 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use crate::deliver::device::{DeviceError, Objection};
+use crate::failure::IoFailure;
 use crate::image::layout::Part;
 
 /// A failure to put an image on disks.
 #[derive(Debug, thiserror::Error)]
 pub enum FlashError {
     /// The operating system refused, before anything was written.
-    #[error("{doing} {}: {source}", path.display())]
-    Io {
-        /// A gerund: what was being done.
-        doing: &'static str,
-        /// To what.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] IoFailure),
     /// The image's description is of no use.
     #[error("reading {}: {why}; run `chatimg build` to make the image anew", path.display())]
     Manifest {
@@ -248,8 +242,7 @@ impl fmt::Display for Left {
 impl FlashError {
     /// For `map_err`: an operating system error while `doing` something to `path`.
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { doing, path, source }
+        IoFailure::when(doing, path)
     }
 
     pub(super) fn manifest(path: &Path, why: String) -> Self {

@@ -1,5 +1,5 @@
-//! An image on its way to disks: where its files are, and which bytes of them are not zero. [`Source::open`] is the
-//! only place that knows `manifest.json`.
+//! An image on its way to disks: where its files are, and which bytes of them are not zero, as its `manifest.json` says. Others
+//! read other parts of that: `compare`, `deliver::preview`, `deliver::update`, `evidence` and `image::inventory`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -86,8 +86,16 @@ impl Source {
     /// It is missing, of another version, or contradicts itself or the files beside it.
     pub fn open(dir: &Path) -> Result<Self, FlashError> {
         let path = dir.join(MANIFEST);
-        let text = fs::read_to_string(&path).map_err(FlashError::io("reading", &path))?;
-        let (id, disks) = parse(&text).map_err(|why| FlashError::manifest(&path, why))?;
+        Self::of_manifest(&fs::read(&path).map_err(FlashError::io("reading", &path))?, dir)
+    }
+
+    /// The same by a manifest that was read already.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub fn of_manifest(text: &[u8], dir: &Path) -> Result<Self, FlashError> {
+        let path = dir.join(MANIFEST);
+        let (id, disks) = parse(text).map_err(|why| FlashError::manifest(&path, why))?;
         let leg = |disk: Disk| disk.leg(dir).map_err(|why| FlashError::manifest(&path, why));
         let legs = disks.into_iter().map(leg).collect::<Result<Vec<_>, _>>()?;
         for leg in &legs {
@@ -112,13 +120,13 @@ impl Leg {
     }
 }
 
-fn parse(text: &str) -> Result<(String, Vec<Disk>), String> {
+fn parse(text: &[u8]) -> Result<(String, Vec<Disk>), String> {
     let wrong = |error: serde_json::Error| error.to_string();
-    let schema = serde_json::from_str::<Version>(text).map_err(wrong)?.schema;
+    let schema = serde_json::from_slice::<Version>(text).map_err(wrong)?.schema;
     if schema != SCHEMA {
         return Err(format!("another version of chatimg wrote it (schema {schema})"));
     }
-    let Disks { id, disks } = serde_json::from_str(text).map_err(wrong)?;
+    let Disks { id, disks } = serde_json::from_slice(text).map_err(wrong)?;
     if disks.is_empty() {
         return Err("it has no disk".to_owned());
     }
@@ -174,8 +182,7 @@ impl Disk {
 
 /// For [`crate::fuzzing`].
 pub(crate) fn fuzz(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
-    if let Ok((_, disks)) = parse(text) {
+    if let Ok((_, disks)) = parse(bytes) {
         disks.into_iter().for_each(|disk| _ = disk.leg(Path::new("/nowhere")));
     }
 }

@@ -18,6 +18,7 @@ use super::FlashError;
 use super::medium::Raw;
 use crate::deliver::device::{Disk, Machine, Need};
 use crate::deliver::sys;
+use crate::whole::parent;
 
 /// How often, and how long apart, something is tried that another program may stand against for a moment.
 const TRIES: u32 = 30;
@@ -171,8 +172,4 @@ pub(super) fn name(file: NamedTempFile, path: &Path) -> Result<(), FlashError> {
     })?;
     let synced = File::open(parent(path)).and_then(|dir| dir.sync_all());
     synced.map_err(FlashError::io("syncing the folder of", path))
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."))
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::verdict::Formats;
 use crate::deliver::update::UpdateError;
+use crate::image::MANIFEST;
 
 /// One image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,7 +80,7 @@ impl Facts {
     /// # Errors
     /// It cannot be read.
     pub fn read(dir: &Path, own: &BTreeSet<String>) -> Result<Self, UpdateError> {
-        let path = dir.join("manifest.json");
+        let path = dir.join(MANIFEST);
         let text =
             fs::read(&path).map_err(|source| UpdateError::Read { path: path.clone(), source })?;
         let bad = |why: String| UpdateError::Manifest { path: path.clone(), why };

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use super::chunks::{BLOCK, ChunkError, Chunks, Hash, hash};
 use super::{Source, UpdateError};
+use crate::image::ROOT;
 use crate::parallel;
 
 /// Lacking blocks of a part, at most.
@@ -75,8 +76,7 @@ impl Old {
         let source = Source::open(dir)?;
         let have = source.chunks(&|_| ())?;
         let root = source.root().try_clone();
-        let root =
-            root.map_err(|source| UpdateError::Read { path: dir.join("root.img"), source })?;
+        let root = root.map_err(|source| UpdateError::Read { path: dir.join(ROOT), source })?;
         Ok(Self::new(root, &have, image))
     }
 

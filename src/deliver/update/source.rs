@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::UpdateError;
 use super::chunks::Chunks;
 use crate::digest::Digest;
+use crate::image::{MANIFEST, ROOT};
 use crate::minisign::SecretKey;
 
 /// The version of `manifest.json` that is understood.
-const MANIFEST: u32 = 3;
+const UNDERSTOOD: u32 = 3;
 /// The version of `update.json` that is made.
 const SCHEMA: u32 = 1;
 
@@ -46,6 +47,21 @@ pub struct RootFile {
 }
 
 impl Description {
+    /// What a manifest says. `path`: its file, for messages.
+    ///
+    /// # Errors
+    /// It makes no sense, or is of another version.
+    pub fn of_manifest(text: &[u8], path: &Path) -> Result<Self, UpdateError> {
+        let bad = |why: String| UpdateError::Manifest { path: path.to_owned(), why };
+        let said: Self = serde_json::from_slice(text).map_err(|error| bad(error.to_string()))?;
+        match said.schema {
+            UNDERSTOOD => Ok(Self { schema: SCHEMA, ..said }),
+            schema => Err(bad(format!(
+                "it is of version {schema}, and {UNDERSTOOD} is understood; run `chatimg build` again"
+            ))),
+        }
+    }
+
     /// The bytes that are sent, and their signature: `update.json` and `update.json.minisig`.
     ///
     /// # Errors
@@ -83,25 +99,18 @@ impl Source {
     /// # Errors
     /// It is of another version, or its files do not fit each other.
     pub fn open(dir: &Path) -> Result<Self, UpdateError> {
-        let (manifest, path) = (dir.join("manifest.json"), dir.join("root.img"));
+        let (manifest, path) = (dir.join(MANIFEST), dir.join(ROOT));
         let read = |path: &Path, source| UpdateError::Read { path: path.to_owned(), source };
-        let bad = |why: String| UpdateError::Manifest { path: manifest.clone(), why };
         let text = fs::read(&manifest).map_err(|error| read(&manifest, error))?;
-        let description: Description =
-            serde_json::from_slice(&text).map_err(|error| bad(error.to_string()))?;
-        if description.schema != MANIFEST {
-            let schema = description.schema;
-            return Err(bad(format!(
-                "it is of version {schema}, and {MANIFEST} is understood; run `chatimg build` again"
-            )));
-        }
+        let description = Description::of_manifest(&text, &manifest)?;
         let root = File::open(&path).map_err(|error| read(&path, error))?;
         let size = root.metadata().map_err(|error| read(&path, error))?.len();
         if size != description.root.size {
             let expected = description.root.size;
-            return Err(bad(format!("root.img has {size} bytes, not {expected}")));
+            let why = format!("root.img has {size} bytes, not {expected}");
+            return Err(UpdateError::Manifest { path: manifest, why });
         }
-        Ok(Self { description: Description { schema: SCHEMA, ..description }, path, root })
+        Ok(Self { description, path, root })
     }
 
     /// The root image.

@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 use super::super::testserver::{Asked, Reply, TestServer, hasty, nobody};
 use super::super::{Archive, Kind};
 use super::*;
+use crate::digest::Digest;
 use crate::lock::DebArchive;
 
 const PATH: &str = "pool/main/b/bash/bash_5.2_amd64.deb";

@@ -54,6 +54,23 @@ fn passing_trouble_is_tried_three_times_and_a_plain_no_once() {
 }
 
 #[test]
+fn what_comes_in_two_tries_is_whole() {
+    let asked_before = AtomicBool::new(false);
+    let server = TestServer::start(move |_| Reply {
+        cut: (!asked_before.swap(true, Ordering::Relaxed)).then_some(3),
+        ..Reply::ok("cut short")
+    });
+    let dir = tempfile::tempdir().expect("folder");
+    let store = crate::store::Store::open(dir.path()).expect("store");
+    let mut blob = store.new_blob().expect("begins");
+    hasty().get_into(&server.base, 9, &mut blob).expect("gets");
+    assert_eq!(server.paths().len(), 2);
+    blob.keep().expect("keeps");
+    let kept = store.read_blob(&crate::digest::Digest::of(b"cut short")).expect("reads");
+    assert_eq!(kept.as_deref(), Some(&b"cut short"[..]));
+}
+
+#[test]
 fn a_server_that_falls_silent_is_given_up() {
     let server = TestServer::start(|_| Reply { hang: Duration::from_secs(9), ..Reply::ok("ab") });
     let start = Instant::now();

@@ -98,12 +98,12 @@ pub(super) fn is_deprecated(raw: &Raw) -> bool {
 
 /// Whether a tarball is of this package and version, and needs what the registry says.
 pub(super) fn check_tarball(
-    bytes: &[u8],
+    file: impl Read,
     name: &str,
     version: &Version,
     manifest: &Manifest,
 ) -> Result<(), String> {
-    let text = package_json(bytes)?;
+    let text = package_json(file)?;
     let own: PackageJson =
         serde_json::from_slice(&text).map_err(|error| format!("its package.json: {error}"))?;
     if own.name != name || Version::parse(&own.version).as_ref() != Some(version) {
@@ -127,9 +127,9 @@ pub(super) fn check_tarball(
 }
 
 /// The file package.json in the top folder of a tarball.
-fn package_json(bytes: &[u8]) -> Result<Vec<u8>, String> {
+fn package_json(file: impl Read) -> Result<Vec<u8>, String> {
     let failed = |error: std::io::Error| error.to_string();
-    let mut tar = tar::Archive::new(GzDecoder::new(bytes).take(MAX_UNPACKED));
+    let mut tar = tar::Archive::new(GzDecoder::new(file).take(MAX_UNPACKED));
     // Long names are not looked for: this one is short.
     for entry in tar.entries().map_err(failed)?.raw(true) {
         let entry = entry.map_err(failed)?;

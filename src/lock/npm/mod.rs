@@ -11,9 +11,12 @@ pub(crate) mod document;
 pub(crate) mod range;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::rc::Rc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha512};
 use url::Url;
 
@@ -407,38 +410,35 @@ fn tarball(
         }));
     }
     let locked = locked.map(|locked| locked.digest);
-    let sum = |bytes: &[u8]| format!("sha512-{}", base64(&Sha512::digest(bytes)));
-    let taken = online.take(&url, locked, |bytes| {
-        let actual = sum(bytes);
+    let taken = online.take(&url, locked, |file| {
+        let actual = sum(file).map_err(|error| error.to_string())?;
         if actual != expected {
             let why = "it is not what the registry announces";
             return Err(format!("{why}: {expected}, got {actual}"));
         }
-        document::check_tarball(bytes, &need.name, version, manifest)
+        document::check_tarball(file, &need.name, version, manifest)
     });
     let taken = taken.map_err(|error| need.fetch(error.of_locked(&need.name, &url, locked)))?;
     Ok(NpmTarball {
         name: need.name.clone(),
         version: version.to_string(),
-        integrity: sum(&taken.bytes),
-        size: taken.bytes.len() as u64,
+        integrity: expected.to_owned(),
+        size: taken.size,
         digest: taken.digest,
     })
 }
 
-/// RFC 4648, with padding.
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for chunk in bytes.chunks(3) {
-        let group = chunk.iter().fold(0, |group, byte| group << 8 | u32::from(*byte));
-        let group = group << (8 * (3 - chunk.len()));
-        for index in 0..4 {
-            let letter = char::from(LETTERS[(group >> (18 - 6 * index) & 63) as usize]);
-            _ = out.write_char(if index <= chunk.len() { letter } else { '=' });
+/// The SHA-512 of a file, as registries write it; the file is at its beginning, and is so again then.
+fn sum(file: &mut File) -> io::Result<String> {
+    let (mut hasher, mut piece) = (Sha512::new(), vec![0; 1 << 16]);
+    loop {
+        match file.read(&mut piece)? {
+            0 => break,
+            count => hasher.update(&piece[..count]),
         }
     }
-    out
+    file.rewind()?;
+    Ok(format!("sha512-{}", STANDARD.encode(hasher.finalize())))
 }
 
 #[cfg(test)]

@@ -187,11 +187,11 @@ impl<'a> Index<'a> {
     ) -> Result<Result<String, String>, FetchError> {
         let link = &release.link;
         let Some(digest) = link.metadata else {
-            let bytes = self.online.look(&link.url, link.digest)?;
-            let text = metadata::from_wheel(&bytes);
+            let mut found = self.online.look(&link.url, link.digest)?;
+            let text = metadata::from_wheel(&mut found.file);
             let right = |text: &String| metadata::check(text, project, &release.version);
             if text.as_ref().is_ok_and(|text| right(text).is_ok()) {
-                self.online.store.add_blob(&bytes)?;
+                found.keep()?;
             }
             return Ok(text);
         };
@@ -218,8 +218,8 @@ impl<'a> Index<'a> {
             let error = FetchError::wrong_bytes(&link.url, &said);
             return Err(error.of_locked(project, &link.url, locked));
         }
-        let taken = self.online.take(&link.url, locked.or(link.digest), |bytes| {
-            let text = metadata::from_wheel(bytes)?;
+        let taken = self.online.take(&link.url, locked.or(link.digest), |file| {
+            let text = metadata::from_wheel(file)?;
             metadata::check(&text, project, &release.version)?;
             // What was resolved must be what will be installed (PEP 658).
             match link.metadata.is_none_or(|said| said == Digest::of(text.as_bytes())) {
@@ -233,7 +233,7 @@ impl<'a> Index<'a> {
             name: project.to_owned(),
             version: release.version.to_string(),
             file: release.link.name.clone(),
-            size: taken.bytes.len() as u64,
+            size: taken.size,
             digest: taken.digest,
         })
     }

@@ -1,7 +1,7 @@
 //! `METADATA` of a wheel: RFC 822 headers, of which `Name`, `Version` and `Requires-Dist` matter
 //! here.
 
-use std::io::{Cursor, Read};
+use std::io::{Cursor, Read, Seek};
 use std::str::FromStr;
 
 use pep440_rs::Version;
@@ -27,9 +27,9 @@ pub(super) struct Metadata {
 }
 
 /// The METADATA text inside a wheel.
-pub(super) fn from_wheel(bytes: &[u8]) -> Result<String, String> {
+pub(super) fn from_wheel(file: impl Read + Seek) -> Result<String, String> {
     let failed = |error: std::io::Error| error.to_string();
-    let mut zip = Zip::open(Cursor::new(bytes), MAX_MEMBERS).map_err(failed)?;
+    let mut zip = Zip::open(file, MAX_MEMBERS).map_err(failed)?;
     let is_metadata =
         |name: &str| name.strip_suffix(".dist-info/METADATA").is_some_and(|dir| !dir.contains('/'));
     let mut found = (0..zip.members().len()).filter(|&at| is_metadata(&zip.members()[at].name));
@@ -147,7 +147,7 @@ pub(super) fn applies(
 
 /// For [`crate::fuzzing`].
 pub(crate) fn fuzz(bytes: &[u8]) {
-    _ = from_wheel(bytes);
+    _ = from_wheel(Cursor::new(bytes));
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let version = Version::new([1]);
     _ = parse(&format!("Name: a\nVersion: 1\n{text}"), "a", &version);
@@ -188,7 +188,7 @@ mod tests {
         ] {
             assert!(requirement(bad).is_err(), "{bad}");
         }
-        assert!(from_wheel(b"no zip").is_err());
+        assert!(from_wheel(Cursor::new(b"no zip")).is_err());
     }
 
     proptest::proptest! {

@@ -11,7 +11,7 @@ use super::cuts::{self, Found, Kept, Wanted};
 use super::model::{Candidate, Held, Places, State};
 use super::record::{Log, Recorder, Waiting, What};
 use crate::image::layout::{Layout, Part};
-use crate::image::punch_hole;
+use crate::image::{ROOT, punch_hole};
 use crate::vm::Event;
 use crate::vm::drives::Medium;
 use crate::vm::failure::TestFailure;
@@ -158,7 +158,7 @@ impl Run<'_> {
     /// The image that is tested, and the test's other ones.
     fn candidates(&self) -> Vec<Candidate> {
         let others = self.guest.setup.images.values().map(PathBuf::as_path);
-        let candidate = |dir: &Path| Candidate { id: id_of(dir), root: dir.join("root.img") };
+        let candidate = |dir: &Path| Candidate { id: id_of(dir), root: dir.join(ROOT) };
         std::iter::once(self.guest.setup.image).chain(others).map(candidate).collect()
     }
 
