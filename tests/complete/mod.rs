@@ -11,7 +11,8 @@ use std::path::Path;
 use std::process::Command;
 
 use chatimg::image::INITRD_MODULES;
-use chatimg::lock::{Deb, Group, Lock, Wheel};
+use chatimg::lock::{Deb, DebArchive, Group, Lock, Wheel};
+use chatimg::store::Store;
 use ext4_view::Ext4;
 
 use crate::project;
@@ -81,8 +82,66 @@ pub fn make(dir: &Path) {
     let mut copy = Command::new("cp");
     copy.arg("-a").arg(top.join("overlays/debian")).arg(dir.join("overlays"));
     assert!(copy.status().expect("cp").success());
-    fs::write(dir.join("appliance.lock"), lock(top).to_toml()).expect("lock");
+    fs::write(dir.join("appliance.lock"), lock(top, &DEBS).to_toml()).expect("lock");
     kernel(top, &dir.join("overlays/web/files"));
+}
+
+/// What scripts that dpkg runs in a cell take, besides the package [`PEEK`].
+const SHELL: [&str; 6] = ["coreutils", "dash", "diffutils", "dpkg", "grep", "libc-bin"];
+/// A package whose script writes down what it sees of where it runs: nobody understands that, so it is run.
+const PEEK: &str = "peek";
+
+/// Has the project ask for a package with a script that is run.
+pub fn add_script(dir: &Path) {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let names: Vec<_> = SHELL.iter().chain([&PEEK]).map(|name| format!("{name:?}")).collect();
+    let overlay = format!(
+        "description = \"A script that is run\"\n\n[packages]\ndebian = [{}]\n",
+        names.join(", ")
+    );
+    write(&dir.join("overlays/script/overlay.toml"), overlay.as_bytes());
+    let stacks = dir.join("overlays/stacks.toml");
+    let text = fs::read_to_string(&stacks).expect("stacks");
+    fs::write(&stacks, text.replace("[\"web\"]", "[\"web\", \"script\"]")).expect("stacks");
+
+    let mut lock = lock(top, &[&DEBS[..], &SHELL[..]].concat());
+    let asked = lock.request.debian.get_mut(&Group::Image).expect("packages are asked for");
+    asked.insert(PEEK.to_owned());
+    let script = top.join("tests/packages/odd/peek");
+    lock.debs.push(peek(&fs::read(script).expect("the script")));
+    lock.debs.sort_by(|one, other| one.name.cmp(&other.name));
+    fs::write(dir.join("appliance.lock"), lock.to_toml()).expect("lock");
+}
+
+/// Made by dpkg-deb, the same each time, and in the store.
+fn peek(postinst: &[u8]) -> Deb {
+    let work = tempfile::tempdir().expect("temporary folder");
+    let control = format!(
+        "Package: {PEEK}\nVersion: 1.0\nArchitecture: all\nMaintainer: Nobody <nobody@example.org>\n\
+         Depends: dpkg\nDescription: looks around\n"
+    );
+    write(&work.path().join("deb/DEBIAN/control"), control.as_bytes());
+    let script = work.path().join("deb/DEBIAN/postinst");
+    write(&script, postinst);
+    for path in [script, work.path().join("deb/DEBIAN"), work.path().join("deb")] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("mode");
+    }
+    let mut make = Command::new("dpkg-deb");
+    make.args(["--root-owner-group", "--build", "deb", "peek.deb"]).current_dir(work.path());
+    let made = make.env("SOURCE_DATE_EPOCH", "1").output().expect("dpkg-deb");
+    assert!(made.status.success(), "{}", project::text(&made.stderr));
+    let bytes = fs::read(work.path().join("peek.deb")).expect("the package");
+    let store = Store::open(&project::store_dir()).unwrap_or_else(|error| panic!("{error}"));
+    Deb {
+        name: PEEK.to_owned(),
+        version: "1.0".to_owned(),
+        arch: "all".to_owned(),
+        archive: DebArchive::Debian,
+        path: format!("pool/{PEEK}_1.0_all.deb"),
+        size: bytes.len() as u64,
+        digest: store.add_blob(&bytes).expect("added"),
+        groups: [Group::Image].into(),
+    }
 }
 
 fn write(path: &Path, bytes: &[u8]) {
@@ -90,16 +149,17 @@ fn write(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).expect("write");
 }
 
-/// This project's lock, without what the small one does not need.
-fn lock(top: &Path) -> Lock {
+/// This project's lock, without what the small one does not need: `asked` and all of theirs.
+fn lock(top: &Path, asked: &[&str]) -> Lock {
     let text = fs::read_to_string(top.join("appliance.lock")).expect("appliance.lock");
     let mut lock = Lock::parse(&text, "appliance.lock").unwrap_or_else(|error| panic!("{error}"));
-    let needed = closure(&lock);
+    let needed = closure(&lock, asked);
     for deb in lock.debs.iter_mut().filter(|deb| !needed.contains(&deb.name)) {
         deb.groups.remove(&Group::Image);
     }
     lock.debs.retain(|deb| !deb.groups.is_empty());
-    lock.request.debian.insert(Group::Image, DEBS.map(str::to_owned).into());
+    let asked = asked.iter().map(|&name| name.to_owned()).collect();
+    lock.request.debian.insert(Group::Image, asked);
     let wheel = lock.wheels.iter().find(|wheel| wheel.name == WHEEL).expect("the lock has it");
     lock.wheels = vec![Wheel { env: "tools".to_owned(), ..wheel.clone() }];
     lock.request.python = [("tools".to_owned(), [WHEEL.to_owned()].into())].into();
@@ -110,8 +170,8 @@ fn lock(top: &Path) -> Lock {
     lock
 }
 
-/// [`DEBS`] and all that they depend on, as their own control files say.
-fn closure(lock: &Lock) -> BTreeSet<String> {
+/// Packages and all that they depend on, as their own control files say.
+fn closure(lock: &Lock, asked: &[&str]) -> BTreeSet<String> {
     let debs = lock.debs_of(Group::Image);
     let known: BTreeMap<&str, &Deb> = debs.iter().map(|deb| (&*deb.name, deb)).collect();
     let name =
@@ -121,7 +181,8 @@ fn closure(lock: &Lock) -> BTreeSet<String> {
             |deb: &&Deb| field(deb, "Provides").split(',').any(|one| name(one) == wanted);
         debs.iter().find(provides).map(|deb| deb.name.clone())
     };
-    let (mut found, mut next) = (BTreeSet::new(), DEBS.map(str::to_owned).to_vec());
+    let mut next: Vec<_> = asked.iter().map(|&name| name.to_owned()).collect();
+    let mut found = BTreeSet::new();
     while let Some(deb) = next.pop() {
         let needs = ["Depends", "Pre-Depends"].map(|key| field(known[&*deb], key)).join(",");
         for need in needs.split(',').filter(|need| !need.trim().is_empty()) {
