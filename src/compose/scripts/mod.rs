@@ -9,6 +9,7 @@
 //!                         of all users, whoever builds
 //!          /libfaketime   the clock stands at the lock's epoch
 //!          /driver.sh     calls dpkg
+//!          /bin           before runuser and its kin: whose files these make
 //! ```
 
 mod accounts;

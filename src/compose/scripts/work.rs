@@ -17,6 +17,8 @@ use crate::tree::{Entry, Node, Tree};
 /// What chatimg puts into the root folder.
 pub(super) const OWN: &str = ".chatimg";
 const DRIVER: &str = include_str!("driver.sh");
+/// Stands before the programs that run others as another user.
+const AS: &str = include_str!("as.sh");
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 /// What all scripts may take, on a slow machine, too.
 const TIME: Duration = Duration::from_secs(3600);
@@ -163,6 +165,11 @@ impl<'a> Work<'a> {
             write(&own.join(name), &bytes, 0o755)?;
         }
         write(&own.join("driver.sh"), DRIVER.as_bytes(), 0o755)?;
+        let bin = own.join("bin");
+        fs::create_dir(&bin).map_err(io_at(&bin))?;
+        for name in ["runuser", "setpriv", "su"] {
+            write(&bin.join(name), AS.as_bytes(), 0o755)?;
+        }
         let lines = |names: &mut dyn Iterator<Item = &String>| {
             names.map(|name| format!("{name}\n")).collect::<String>()
         };
@@ -247,7 +254,7 @@ fn env(epoch: i64) -> Vec<(String, String)> {
     let clock = format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}");
     let epoch = epoch.to_string();
     [
-        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ("PATH", "/.chatimg/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         ("HOME", "/root"),
         ("USER", "root"),
         ("LOGNAME", "root"),
