@@ -165,7 +165,9 @@ impl Declarations {
                     return Err(format!("the reason of a [[{what}]] is empty"));
                 }
                 if let Some(path) = paths.iter().find(|path| !path.starts_with('/')) {
-                    return Err(format!("the path \"{path}\" of a [[{what}]] does not begin with /"));
+                    return Err(format!(
+                        "the path \"{path}\" of a [[{what}]] does not begin with /"
+                    ));
                 }
             }
         }
@@ -304,9 +306,8 @@ mod tests {
     fn paths_are_declared_of_packages_that_are_there() {
         let mut all = Declarations::default();
         let lists = |path: &str| {
-            ["discard", "published"].map(|what| {
-                format!("[[{what}]]\npaths = [\"/{what}/{path}\"]\nreason = \"r\"\n")
-            })
+            ["discard", "published"]
+                .map(|what| format!("[[{what}]]\npaths = [\"/{what}/{path}\"]\nreason = \"r\"\n"))
         };
         assert_eq!(all.add("one", &lists("1").concat()), Ok(()));
         assert_eq!(all.add("two", &lists("2").concat()), Ok(()));
