@@ -7,10 +7,12 @@ PATH=${PATH#"$here/bin:"}
 
 user=
 option=
+options=0
 for word in "$@"; do
     case $option in
         -u | --user | --reuid | --euid) user=$word ;;
     esac
+    options=$((options + 1))
     if [ -n "$option" ]; then
         option=
         continue
@@ -23,10 +25,18 @@ for word in "$@"; do
         -*) ;;
         *)
             [ "$name" = setpriv ] || [ -n "$user" ] || user=$word
+            options=$((options - 1))
             break
             ;;
     esac
 done
+
+# It wants to keep capabilities, which nobody here may.
+if [ "$name" = setpriv ] && id "$user" >/dev/null 2>&1; then
+    shift $options
+    set -- -u "$(id -un "$user")" -- "$@"
+    name=runuser
+fi
 
 # Inode and path of everything.
 all() {
@@ -37,7 +47,7 @@ list=$here/as.$$
 all >"$list"
 "$name" "$@"
 result=$?
-if [ -n "$user" ] && [ "$(id -u "$user")" != 0 ]; then
+if id "$user" >/dev/null 2>&1 && [ "$(id -u "$user")" != 0 ]; then
     all | LC_ALL=C comm -z -13 "$list" - | cut -z -d ' ' -f 2- | xargs -0 -r sh -c '
         user=$1
         shift
