@@ -26,7 +26,7 @@ use reference::reference;
 
 /// Sets of packages that go together. Each has systemd, as an appliance does.
 const SETS: &[(&str, &[&str])] = &[
-    ("sample", &["cron", "libcap2-bin", "memcached", "screen"]),
+    ("sample", &["cron", "gawk", "libcap2-bin", "memcached", "screen"]),
     (
         "tools",
         &[

@@ -173,16 +173,21 @@ impl<'a> Work<'a> {
         let lines = |names: &mut dyn Iterator<Item = &String>| {
             names.map(|name| format!("{name}\n")).collect::<String>()
         };
-        let Left { unpack, configure, triggers } = self.left;
-        let unpacked = lines(&mut unpack.iter().map(|deb| &deb.name));
-        write(&own.join("unpack"), unpacked.as_bytes(), 0o644)?;
-        write(&own.join("configure"), lines(&mut configure.iter()).as_bytes(), 0o644)?;
+        let Left { unpack, configure, triggers, first } = self.left;
         write(&own.join("triggers"), lines(&mut triggers.iter()).as_bytes(), 0o644)?;
-        let debs = own.join("debs");
-        fs::create_dir(&debs).map_err(io_at(&debs))?;
-        for deb in unpack {
-            let bytes = store.read_blob(&deb.digest)?.unwrap_or_default();
-            write(&debs.join(format!("{}.deb", deb.name)), &bytes, 0o644)?;
+        for (stage, is_first) in [("1", true), ("2", false)] {
+            let stage = own.join(stage);
+            fs::create_dir_all(stage.join("debs")).map_err(io_at(&stage))?;
+            let here = |name: &String| first.contains(name) == is_first;
+            let configure = lines(&mut configure.iter().filter(|name| here(name)));
+            write(&stage.join("configure"), configure.as_bytes(), 0o644)?;
+            let unpack: Vec<_> = unpack.iter().filter(|deb| here(&deb.name)).collect();
+            let unpacked = lines(&mut unpack.iter().map(|deb| &deb.name));
+            write(&stage.join("unpack"), unpacked.as_bytes(), 0o644)?;
+            for deb in unpack {
+                let bytes = store.read_blob(&deb.digest)?.unwrap_or_default();
+                write(&stage.join(format!("debs/{}.deb", deb.name)), &bytes, 0o644)?;
+            }
         }
         Ok(())
     }
