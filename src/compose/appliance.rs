@@ -103,7 +103,7 @@ pub fn compose(inputs: &Inputs<'_>) -> Result<Tree, ApplianceError> {
     strip::strip(&mut tree);
     tree.clamp_times(lock.epoch);
     tree.check_links()?;
-    secrets::refuse(store, &tree, plan)?;
+    without_secrets(inputs, &tree)?;
     Ok(tree)
 }
 
@@ -138,6 +138,17 @@ fn parts<'a>(inputs: &Inputs<'a>) -> Result<Vec<Part<'a>>, ApplianceError> {
         }
     }
     Ok(parts)
+}
+
+/// Refuses a tree that holds a secret; [`compose`] has done so.
+///
+/// # Errors
+/// [`SecretError::Found`], with their places.
+pub fn without_secrets(inputs: &Inputs<'_>, tree: &Tree) -> Result<(), SecretError> {
+    let Inputs { store, plan, lock, declarations, .. } = *inputs;
+    let debs = lock.debs_of(Group::Image);
+    let published = declarations.published(debs.iter().map(|deb| deb.name.as_str()));
+    secrets::refuse(store, tree, plan, &published)
 }
 
 /// The packages as dpkg would leave them, caches included, and nothing of chatimg's own: what the parity test

@@ -14,6 +14,10 @@
 //! [[discard]]                         # what scripts that are run leave, and the image must not have
 //! paths = ["/var/lib/mysql/*"]        # '*' stands for anything
 //! reason = "why not"
+//!
+//! [[published]]                       # what looks like a secret, and everybody has it
+//! paths = ["/usr/share/doc/x/*.key"]
+//! reason = "who has it from where"
 //! ```
 
 use std::collections::BTreeMap;
@@ -58,7 +62,8 @@ pub enum DeclarationError {
 struct Declared {
     pattern: String,
     scripts: Vec<ScriptWire>,
-    discards: Vec<DiscardWire>,
+    discards: Vec<PathsWire>,
+    published: Vec<PathsWire>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -68,12 +73,14 @@ struct FileWire {
     #[serde(default)]
     script: Vec<ScriptWire>,
     #[serde(default)]
-    discard: Vec<DiscardWire>,
+    discard: Vec<PathsWire>,
+    #[serde(default)]
+    published: Vec<PathsWire>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct DiscardWire {
+struct PathsWire {
     paths: Vec<String>,
     reason: String,
 }
@@ -143,7 +150,8 @@ impl Declarations {
         }
         let wire: FileWire = toml::from_str(text).map_err(|error| error.to_string())?;
         let pattern = wire.package.unwrap_or_else(|| name.to_owned());
-        let declared = Declared { pattern, scripts: wire.script, discards: wire.discard };
+        let FileWire { script: scripts, discard: discards, published, .. } = wire;
+        let declared = Declared { pattern, scripts, discards, published };
         // A mistake in an action is found now, not when the package is next used.
         for script in &declared.scripts {
             script.actions("1")?;
@@ -151,12 +159,16 @@ impl Declarations {
                 return Err("a script's reason is empty".to_owned());
             }
         }
-        for discard in &declared.discards {
-            if discard.reason.trim().is_empty() {
-                return Err("the reason of a [[discard]] is empty".to_owned());
-            }
-            if let Some(path) = discard.paths.iter().find(|path| !path.starts_with('/')) {
-                return Err(format!("the path \"{path}\" of a [[discard]] does not begin with /"));
+        for (what, list) in [("discard", &declared.discards), ("published", &declared.published)] {
+            for PathsWire { paths, reason } in list {
+                if reason.trim().is_empty() {
+                    return Err(format!("the reason of a [[{what}]] is empty"));
+                }
+                if let Some(path) = paths.iter().find(|path| !path.starts_with('/')) {
+                    return Err(format!(
+                        "the path \"{path}\" of a [[{what}]] does not begin with /"
+                    ));
+                }
             }
         }
         self.packages.push(declared);
@@ -168,16 +180,29 @@ impl Declarations {
         &self,
         packages: impl Iterator<Item = &'a str> + Clone,
     ) -> Vec<&str> {
+        self.paths(packages, |declared| &declared.discards)
+    }
+
+    /// Patterns of what looks like a secret in these packages, and everybody has; without leading slash.
+    pub(super) fn published<'a>(
+        &self,
+        packages: impl Iterator<Item = &'a str> + Clone,
+    ) -> Vec<&str> {
+        self.paths(packages, |declared| &declared.published)
+    }
+
+    fn paths<'a>(
+        &self,
+        packages: impl Iterator<Item = &'a str> + Clone,
+        list: impl Fn(&Declared) -> &[PathsWire],
+    ) -> Vec<&str> {
         let theirs = |declared: &&Declared| {
             let fits =
                 |name| declared.pattern == name || varying(&declared.pattern, name).is_some();
             packages.clone().any(fits)
         };
-        let discards = self.packages.iter().filter(theirs).flat_map(|declared| &declared.discards);
-        discards
-            .flat_map(|discard| &discard.paths)
-            .map(|path| path.trim_start_matches('/'))
-            .collect()
+        let lists = self.packages.iter().filter(theirs).flat_map(list);
+        lists.flat_map(|wire| &wire.paths).map(|path| path.trim_start_matches('/')).collect()
     }
 
     /// Changes when any declaration does.
@@ -274,6 +299,24 @@ mod tests {
             head.replace("postinst", "postrm"),
         ] {
             assert!(add(bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn paths_are_declared_of_packages_that_are_there() {
+        let mut all = Declarations::default();
+        let lists = |path: &str| {
+            ["discard", "published"]
+                .map(|what| format!("[[{what}]]\npaths = [\"/{what}/{path}\"]\nreason = \"r\"\n"))
+        };
+        assert_eq!(all.add("one", &lists("1").concat()), Ok(()));
+        assert_eq!(all.add("two", &lists("2").concat()), Ok(()));
+        assert_eq!(all.discards(["two", "three"].into_iter()), ["discard/2"]);
+        assert_eq!(all.published(["one", "two"].into_iter()), ["published/1", "published/2"]);
+        for text in lists("3") {
+            for bad in [text.replace("\"r\"", "\" \""), text.replace("\"/", "\"")] {
+                assert!(all.add("bad", &bad).is_err(), "{bad}");
+            }
         }
     }
 }

@@ -33,6 +33,7 @@ pub(crate) mod wheels;
 
 pub use appliance::{
     ApplianceError, Inputs, ahead, bundled, compose, identity, installed, tools_tree, understood,
+    without_secrets,
 };
 pub use bundle::BundleError;
 pub use claims::Clash;

@@ -65,8 +65,13 @@ fn list(found: &[String]) -> String {
     text
 }
 
-/// Looks at all files.
-pub(super) fn refuse(store: &Store, tree: &Tree, plan: &Plan) -> Result<(), SecretError> {
+/// Looks at all files. `published` are patterns of what packages publish, besides those of overlays.
+pub(super) fn refuse(
+    store: &Store,
+    tree: &Tree,
+    plan: &Plan,
+    published: &[&str],
+) -> Result<(), SecretError> {
     for secret in plan.overlays.iter().flat_map(|overlay| &overlay.secrets) {
         let path = secret.path.trim_matches('/');
         if tree.get(path).is_some() {
@@ -76,7 +81,7 @@ pub(super) fn refuse(store: &Store, tree: &Tree, plan: &Plan) -> Result<(), Secr
     let canaries = plan.canaries.iter().map(String::as_str);
     let canaries = Canaries::new(canaries).expect("the plan was checked");
     let found = by_contents(store, tree, &canaries)?;
-    let own = overlays_files(plan);
+    let published = Published { plan, packages: published, own: overlays_files(plan) };
     let mut all = Vec::new();
     for (path, file) in files(tree) {
         let mut here = found.get(&file.digest).cloned().unwrap_or_default();
@@ -84,7 +89,7 @@ pub(super) fn refuse(store: &Store, tree: &Tree, plan: &Plan) -> Result<(), Secr
             here.extend(scan::by_path(path, &store.read(file)?));
         }
         here.sort();
-        here.retain(|finding| finding.is_canary() || !is_published(plan, &own, path, &file.digest));
+        here.retain(|finding| finding.is_canary() || !published.has(path, &file.digest));
         // One line of a file may fit two rules; the first says enough.
         here.dedup_by_key(|finding| finding.line.max(1));
         all.extend(here.iter().map(|finding| format!("/{path}{finding}")));
@@ -106,15 +111,27 @@ fn overlays_files(plan: &Plan) -> BTreeSet<String> {
     overlays.flat_map(|overlay| own_files(&overlay.dir).unwrap_or_default()).collect()
 }
 
-fn is_published(plan: &Plan, own: &BTreeSet<String>, path: &str, digest: &Digest) -> bool {
-    let path = format!("/{path}");
-    plan.overlays.iter().flat_map(|overlay| &overlay.published).any(|published| {
-        let same = match published.digest {
-            Some(published) => published == *digest,
-            None => !own.contains(&path),
-        };
-        same && fits(&published.path, &path)
-    })
+/// What is let through.
+struct Published<'a> {
+    plan: &'a Plan,
+    packages: &'a [&'a str],
+    own: BTreeSet<String>,
+}
+
+impl Published<'_> {
+    fn has(&self, path: &str, digest: &Digest) -> bool {
+        let absolute = format!("/{path}");
+        let own = self.own.contains(&absolute);
+        let mut overlays = self.plan.overlays.iter().flat_map(|overlay| &overlay.published);
+        let of_overlays = overlays.any(|published| {
+            let same = match published.digest {
+                Some(published) => published == *digest,
+                None => !own,
+            };
+            same && fits(&published.path, &absolute)
+        });
+        of_overlays || !own && self.packages.iter().any(|pattern| fits(pattern, path))
+    }
 }
 
 /// What is found in files, whatever their names are.

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs dpkg on what is left to do, with what makes that come out the same everywhere (src/compose/scripts/mod.rs). Its
-# folder has: owners, who owns what; unpack, configure and triggers, names of packages, a line each; debs/.
+# folder has: owners, who owns what; triggers, names of packages, a line each; 1 and 2, what comes first and the rest, in it unpack and
+# configure, names as well, and debs/.
 here=/.chatimg
 cd / || exit 1
 umask 022
@@ -15,23 +16,25 @@ export LD_PRELOAD="$here/libfakeroot-sysv.so:$here/libfaketime.so.1"
 
 result=0
 options="--force-unsafe-io --no-triggers"
-if [ -s $here/unpack ]; then
-    # What they depend on is configured, or is about to be.
-    dpkg $options --force-depends --unpack $here/debs/*.deb || result=$?
-fi
-if [ $result = 0 ] && [ -s $here/configure ]; then
-    dpkg $options --configure $(cat $here/configure) || result=$?
-fi
+for stage in $here/1 $here/2; do
+    if [ $result = 0 ] && [ -s $stage/unpack ]; then
+        # What they depend on is configured, or is about to be.
+        dpkg $options --force-depends --unpack $stage/debs/*.deb || result=$?
+    fi
+    if [ $result = 0 ] && [ -s $stage/configure ]; then
+        dpkg $options --configure $(cat $stage/configure) || result=$?
+    fi
+done
 if [ $result = 0 ]; then
     # Others' triggers make caches, which finishing makes.
-    for package in $(cat $here/configure $here/triggers); do
+    for package in $(cat $here/?/configure $here/triggers); do
         case $(dpkg-query --show --showformat '${db:Status-Status}' "$package") in
             triggers-pending) dpkg --force-unsafe-io --triggers-only "$package" || result=$? ;;
         esac
     done
 fi
 # Capabilities are what only faked knows.
-for package in $(cat $here/configure); do
+for package in $(cat $here/?/configure); do
     for script in "/var/lib/dpkg/info/$package.postinst" "/var/lib/dpkg/info/$package:"*.postinst; do
         if [ $result = 0 ] && [ -e "$script" ] && grep -q setcap "$script" && command -v getcap >$here/getcap; then
             getcap -r /usr /opt >$here/capabilities || result=$?

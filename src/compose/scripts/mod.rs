@@ -9,6 +9,8 @@
 //!                         of all users, whoever builds
 //!          /libfaketime   the clock stands at the lock's epoch
 //!          /driver.sh     calls dpkg
+//!          /1, /2         what it unpacks and configures first, and then
+//!          /bin           before runuser and its kin: whose files these make
 //! ```
 
 mod accounts;
@@ -113,6 +115,8 @@ struct Left<'a> {
     configure: Vec<String>,
     /// Packages with triggers pending.
     triggers: Vec<String>,
+    /// Packages that come before all others, among them some of which nothing is left to do.
+    first: BTreeSet<String>,
 }
 
 impl Left<'_> {

@@ -1,9 +1,10 @@
 //! dpkg's `status`: what is left to do before, and what it says after.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::work::Run;
 use super::{Left, RunError};
+use crate::debian::relation::parse_field;
 use crate::lock::Deb;
 use crate::store::Store;
 use crate::tree::Tree;
@@ -31,7 +32,8 @@ pub(super) fn left<'a>(store: &Store, tree: &Tree, debs: &'a [Deb]) -> Result<Le
     let states: BTreeMap<_, _> = paragraphs(&text)
         .map(|(name, paragraph)| (name, field(paragraph, "Status").unwrap_or_default()))
         .collect();
-    let mut left = Left { unpack: Vec::new(), configure: Vec::new(), triggers: Vec::new() };
+    let first = essential(&text).into_iter().map(str::to_owned).collect();
+    let mut left = Left { unpack: Vec::new(), configure: Vec::new(), triggers: Vec::new(), first };
     for deb in debs {
         match states.get(deb.name.as_str()) {
             None => {
@@ -47,6 +49,33 @@ pub(super) fn left<'a>(store: &Store, tree: &Tree, debs: &'a [Deb]) -> Result<Le
     left.configure.sort();
     left.triggers.sort();
     Ok(left)
+}
+
+/// What every script may use without its package's saying so: essential packages, and what these need.
+fn essential(text: &str) -> BTreeSet<&str> {
+    let all: BTreeMap<_, _> = paragraphs(text).collect();
+    let names = |paragraph, name| {
+        let groups = parse_field(field(paragraph, name).unwrap_or_default()).unwrap_or_default();
+        groups.into_iter().flatten().map(|relation| relation.name)
+    };
+    let mut providers: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (name, paragraph) in &all {
+        for provided in names(paragraph, "Provides").chain([*name]) {
+            providers.entry(provided).or_default().push(*name);
+        }
+    }
+    let is_essential = |paragraph: &&str| field(paragraph, "Essential") == Some("yes");
+    let essential = all.iter().filter(|(_, paragraph)| is_essential(paragraph));
+    let mut todo: Vec<_> = essential.map(|(name, _)| *name).collect();
+    let mut found = BTreeSet::new();
+    while let Some(name) = todo.pop() {
+        if found.insert(name) {
+            let needed = ["Pre-Depends", "Depends"].map(|kind| names(all[name], kind));
+            let needed = needed.into_iter().flatten();
+            todo.extend(needed.filter_map(|name| providers.get(name)).flatten());
+        }
+    }
+    found
 }
 
 /// The text of `status` when all is done: ours, and dpkg's own of what dpkg unpacked.
@@ -67,4 +96,19 @@ pub(super) fn settled(run: &Run<'_>, store: &Store, tree: &Tree) -> Result<Strin
         text.push('\n');
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_essential_packages_need_comes_first() {
+        let text = "Package: base-files\nEssential: yes\nPre-Depends: awk\n\n\
+                    Package: gawk\nProvides: awk\nDepends: libc6 (>= 2.38), libmpfr6 | libmpfr4\n\n\
+                    Package: libmpfr6\nDepends: libc6\n\n\
+                    Package: mariadb-server\nDepends: gawk\n\n";
+        let found: Vec<_> = essential(text).into_iter().collect();
+        assert_eq!(found, ["base-files", "gawk", "libmpfr6"]);
+    }
 }

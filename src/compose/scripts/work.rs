@@ -17,6 +17,8 @@ use crate::tree::{Entry, Node, Tree};
 /// What chatimg puts into the root folder.
 pub(super) const OWN: &str = ".chatimg";
 const DRIVER: &str = include_str!("driver.sh");
+/// Stands before the programs that run others as another user.
+const AS: &str = include_str!("as.sh");
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 /// What all scripts may take, on a slow machine, too.
 const TIME: Duration = Duration::from_secs(3600);
@@ -163,25 +165,35 @@ impl<'a> Work<'a> {
             write(&own.join(name), &bytes, 0o755)?;
         }
         write(&own.join("driver.sh"), DRIVER.as_bytes(), 0o755)?;
+        let bin = own.join("bin");
+        fs::create_dir(&bin).map_err(io_at(&bin))?;
+        for name in ["runuser", "setpriv", "su"] {
+            write(&bin.join(name), AS.as_bytes(), 0o755)?;
+        }
         let lines = |names: &mut dyn Iterator<Item = &String>| {
             names.map(|name| format!("{name}\n")).collect::<String>()
         };
-        let Left { unpack, configure, triggers } = self.left;
-        let unpacked = lines(&mut unpack.iter().map(|deb| &deb.name));
-        write(&own.join("unpack"), unpacked.as_bytes(), 0o644)?;
-        write(&own.join("configure"), lines(&mut configure.iter()).as_bytes(), 0o644)?;
+        let Left { unpack, configure, triggers, first } = self.left;
         write(&own.join("triggers"), lines(&mut triggers.iter()).as_bytes(), 0o644)?;
-        let debs = own.join("debs");
-        fs::create_dir(&debs).map_err(io_at(&debs))?;
-        for deb in unpack {
-            let absent = || RunError::Absent(deb.name.clone());
-            let mut blob = store.open_blob(&deb.digest)?.ok_or_else(absent)?;
-            let path = debs.join(format!("{}.deb", deb.name));
-            let copied = File::create_new(&path).and_then(|mut file| {
-                io::copy(&mut blob, &mut file)?;
-                file.set_permissions(fs::Permissions::from_mode(0o644))
-            });
-            copied.map_err(io_at(&path))?;
+        for (stage, is_first) in [("1", true), ("2", false)] {
+            let stage = own.join(stage);
+            fs::create_dir_all(stage.join("debs")).map_err(io_at(&stage))?;
+            let here = |name: &String| first.contains(name) == is_first;
+            let configure = lines(&mut configure.iter().filter(|name| here(name)));
+            write(&stage.join("configure"), configure.as_bytes(), 0o644)?;
+            let unpack: Vec<_> = unpack.iter().filter(|deb| here(&deb.name)).collect();
+            let unpacked = lines(&mut unpack.iter().map(|deb| &deb.name));
+            write(&stage.join("unpack"), unpacked.as_bytes(), 0o644)?;
+            for deb in unpack {
+                let absent = || RunError::Absent(deb.name.clone());
+                let mut blob = store.open_blob(&deb.digest)?.ok_or_else(absent)?;
+                let path = stage.join(format!("debs/{}.deb", deb.name));
+                let copied = File::create_new(&path).and_then(|mut file| {
+                    io::copy(&mut blob, &mut file)?;
+                    file.set_permissions(fs::Permissions::from_mode(0o644))
+                });
+                copied.map_err(io_at(&path))?;
+            }
         }
         Ok(())
     }
@@ -253,7 +265,7 @@ fn env(epoch: i64) -> Vec<(String, String)> {
     let clock = format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}");
     let epoch = epoch.to_string();
     [
-        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ("PATH", "/.chatimg/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         ("HOME", "/root"),
         ("USER", "root"),
         ("LOGNAME", "root"),
