@@ -13,6 +13,8 @@ mod project;
 use std::io::Write;
 
 use bench::{Bench, VARIATIONS};
+use chatimg::interrupt::Interrupted;
+use chatimg::parallel::try_map;
 
 /// Seen by who runs the tests, also if all is well.
 fn say(words: &str) {
@@ -45,31 +47,35 @@ fn chosen() -> Option<Vec<&'static str>> {
 #[test]
 fn the_image_comes_out_of_an_archive_alone_years_later_elsewhere_to_the_last_bit() {
     let bench = Bench::of_this_project();
-    // It may take more memory than there is.
+    // It was built on a disk.
     let names: Vec<_> = VARIATIONS.into_iter().filter(|name| *name != "file_system").collect();
     let names = possible(&bench, &names);
     bench.same_with(&names).unwrap_or_else(|said| panic!("{said}"));
 }
 
+/// Says how a build went; the error is for the end.
+fn tried(bench: &Bench, names: &[&str]) -> Option<String> {
+    let start = std::time::Instant::now();
+    let said = bench.same_with(names).err();
+    let how = if said.is_none() { "the same" } else { "NOT THE SAME" };
+    let label = names.join(" ");
+    say(&format!("{label}: {how} ({:.1?})", start.elapsed()));
+    said.map(|said| format!("{label}: {said}"))
+}
+
 #[test]
 fn each_variation_alone_gives_the_same_image() {
-    let (bench, names) = match chosen() {
-        Some(names) => (Bench::of_this_project(), names),
-        None => (Bench::of_small_project(), VARIATIONS.to_vec()),
-    };
-    let names = possible(&bench, &names);
-    let mut tries: Vec<_> = names.iter().map(std::slice::from_ref).collect();
-    if chosen().is_none() {
+    let failures: Vec<_> = if let Some(names) = chosen() {
+        let bench = Bench::of_this_project();
+        let names = possible(&bench, &names);
+        names.iter().filter_map(|name| tried(&bench, &[name])).collect()
+    } else {
+        let bench = Bench::of_small_project();
+        let names = possible(&bench, &VARIATIONS);
+        let mut tries: Vec<_> = names.iter().map(std::slice::from_ref).collect();
         tries.push(&names);
-    }
-    let mut failures = Vec::new();
-    for names in tries {
-        let start = std::time::Instant::now();
-        let same = bench.same_with(names);
-        let label = names.join(" ");
-        let how = if same.is_ok() { "the same" } else { "NOT THE SAME" };
-        say(&format!("{label}: {how} ({:.1?})", start.elapsed()));
-        failures.extend(same.err().map(|said| format!("{label}: {said}")));
-    }
+        let all = try_map(&tries, |names| Ok::<_, Interrupted>(tried(&bench, names)));
+        all.expect("nobody interrupts a test").into_iter().flatten().collect()
+    };
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -60,77 +60,90 @@ pub struct Bench {
     project: PathBuf,
     program: PathBuf,
     image: PathBuf,
+    /// Whether not all of it goes through disorderfs.
+    large: bool,
+    /// Whether there is memory for all that a build makes. On a disk each build waits for what others write there.
+    on_tmpfs: bool,
     /// Without any variation.
-    pub usual: Facts,
+    usual: Facts,
 }
 
 impl Bench {
-    /// The small project, with a script that dpkg runs in a cell; built here.
+    /// The small project, with a script that dpkg runs in a cell; built here, without any variation.
     pub fn of_small_project() -> Self {
-        let root = folder();
-        let path = |name: &str| root.path().join(name);
-        complete::make(&path("project"));
-        complete::add_script(&path("project"));
-        archive(&path("project"), &path("archive"));
-        let program = path("chatimg");
-        fs::copy(project::chatimg(), &program).expect("copy");
-        let first = path("first");
-        let mut command = Command::new("cp");
-        works(&command.arg("-a").arg(path("project")).arg(&first).output().expect("cp"));
-        let mut command = Command::new(&program);
-        command.arg("build").current_dir(&first).env("CHATIMG_ARCHIVE", path("archive"));
-        let said = works(&command.env("CHATIMG_STORE", path("store")).output().expect("runs"));
+        let mut bench = Self::new(3 << 30);
+        let path = |name: &str| bench.root.path().join(name);
+        complete::make(&bench.project);
+        complete::add_script(&bench.project);
+        archive(&bench.project, &path("archive"));
+        fs::copy(project::chatimg(), &bench.program).expect("copy");
+        let (here, images) = (bench.place(&[]), path("images"));
+        fs::create_dir(&here).expect("folder");
+        let mut copy = Command::new("cp");
+        works(&copy.arg("-a").args([&bench.project, &here]).output().expect("cp"));
+        let mut build = Command::new("sh");
+        build.args(["-c", "umask 022; exec \"$@\"", "sh"]).arg(&bench.program);
+        build.arg("build").arg("--appliance").arg(here.join("project/appliance.toml"));
+        build.current_dir(&here).env_clear().envs(bench.variables(&[]));
+        let said = works(&build.output().expect("runs"));
         assert!(said.contains("running scripts of 1 package: peek"), "{said}");
-        fs::remove_dir_all(path("store")).expect("removes");
-        let image = first.join("images/current").canonicalize().expect("an image");
-        Self::new(root, program, image)
+        fs::rename(here.join("project/images"), &images).expect("moves");
+        fs::remove_dir_all(here).expect("removes");
+        bench.image = images.join("current").canonicalize().expect("an image");
+        bench.as_usual()
     }
 
     /// This project, as its archive has it, and its newest image.
     pub fn of_this_project() -> Self {
-        let root = folder();
-        let path = |name: &str| root.path().join(name);
-        archive(&own(""), &path("archive"));
+        let mut bench = Self { large: true, ..Self::new(10 << 30) };
+        let archived = bench.root.path().join("archive");
+        archive(&own(""), &archived);
         // As projects/*.txt says.
         let found = |kind: &str, end: &str| {
-            let mut names = fs::read_dir(path("archive").join(kind)).expect("lists").flatten();
+            let mut names = fs::read_dir(archived.join(kind)).expect("lists").flatten();
             names
                 .find_map(|it| it.path().to_str().filter(|it| it.ends_with(end)).map(str::to_owned))
                 .expect(kind)
         };
-        let program = path("chatimg");
-        fs::create_dir(path("project")).expect("folder");
+        fs::create_dir(&bench.project).expect("folder");
         let unpack = "umask 022; tar -xf \"$1\" -C \"$3\" --strip-components=1 && gzip -dc \"$2\" > \"$4\" && chmod 755 \"$4\"";
         let mut command = Command::new("sh");
         command
             .args(["-c", unpack, "sh", &found("projects", ".tar"), &found("programs", ".gz")])
-            .args([path("project"), program.clone()]);
+            .args([&bench.project, &bench.program]);
         works(&command.output().expect("runs"));
         let image = own("images/current").canonicalize();
-        let bench =
-            Self::new(root, program, image.expect("run `cargo run --release -- build` first"));
+        bench.image = image.expect("run `cargo run --release -- build` first");
         let words = fs::read_to_string(found("projects", ".txt")).expect("words");
         assert!(words.contains(bench.id()), "{words}");
-        bench
+        bench.as_usual()
     }
 
-    fn new(root: tempfile::TempDir, program: PathBuf, image: PathBuf) -> Self {
+    /// Without project, program and image; `memory`: what a build takes on tmpfs, in bytes.
+    fn new(memory: u64) -> Self {
         wants(&["unshare", "setpriv", "setarch", "taskset", "disorderfs", "faketime", "localedef"]);
+        let root = folder();
         let path = |name: &str| root.path().join(name);
         for name in ["home", "locales", "own"] {
             fs::create_dir(path(name)).expect("folder");
-            fs::set_permissions(path(name), PermissionsExt::from_mode(0o777)).expect("mode");
+            fs::set_permissions(path(name), PermissionsExt::from_mode(0o755)).expect("mode");
         }
-        let mut command = Command::new("localedef");
-        command.args(["--no-archive", "-i", LOCALE, "-f", "UTF-8"]);
+        let mut command = Command::new("sh");
+        command.args(["-c", "umask 022; exec \"$@\"", "sh", "localedef", "--no-archive"]);
+        command.args(["-i", LOCALE, "-f", "UTF-8"]);
         command.arg(path("locales").join(format!("{LOCALE}.UTF-8")));
         works(&command.output().expect("localedef"));
-        let project = path("project");
-        let mut bench = Self { root, project, program, image, usual: Facts::new() };
-        let (usual, output) = bench.run(&[], &["/bin/true".into()]);
+        let (project, program) = (path("project"), path("chatimg"));
+        let (image, usual) = Default::default();
+        let on_tmpfs = available() >= memory;
+        Self { root, project, program, image, large: false, on_tmpfs, usual }
+    }
+
+    fn as_usual(mut self) -> Self {
+        let (usual, output) = self.run(&[], &["/bin/true".into()]);
         works(&output);
-        bench.usual = usual;
-        bench
+        self.usual = usual;
+        self
     }
 
     /// The image's.
@@ -143,8 +156,9 @@ impl Bench {
         match variation {
             "num_cpus" if self.usual["num_cpus"] == 1 => Some("there is one processor only"),
             "fileordering" if !Path::new("/dev/fuse").exists() => Some("there is no /dev/fuse"),
-            "file_system" if self.usual["file_system"] == "tmpfs" => {
-                Some("all is on tmpfs; name a folder on a disk as TMPDIR")
+            "file_system" if !self.on_tmpfs => Some("there is not enough memory for a tmpfs"),
+            "file_system" if kind_of(self.root.path()) == "tmpfs" => {
+                Some("there is nothing but tmpfs; name a folder on a disk as TMPDIR")
             }
             _ => None,
         }
@@ -203,7 +217,14 @@ impl Bench {
         if !nix::unistd::geteuid().is_root() {
             unshare.arg("--map-root-user");
         }
-        unshare.arg("sh").arg(self::own("tests/variations/elsewhere.sh")).arg(variations.join(" "));
+        let mut words = variations.to_vec();
+        if self.on_tmpfs && !variations.contains(&"file_system") {
+            words.push("tmpfs");
+        }
+        if self.large {
+            words.push("large");
+        }
+        unshare.arg("sh").arg(self::own("tests/variations/elsewhere.sh")).arg(words.join(" "));
         unshare.args([own.path(), &place, &self.project, &self.image]).arg(faketime());
         unshare.args(["/usr/bin/python3", "-IS", "-c", include_str!("inside.py")]).arg(own.path());
         unshare.args(command).env_clear().envs(self.variables(variations));
@@ -252,14 +273,27 @@ impl Bench {
 /// A folder that others can look into; on a disk, if there is one.
 fn folder() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("temporary folder");
-    let mut command = Command::new("stat");
-    let kind = command.args(["--file-system", "--format=%T"]).arg(dir.path()).output();
-    let dir = match works(&kind.expect("stat")).trim() {
+    let dir = match &*kind_of(dir.path()) {
         "tmpfs" => tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("temporary folder"),
         _ => dir,
     };
     fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("mode");
     dir
+}
+
+/// A folder's file system.
+fn kind_of(dir: &Path) -> String {
+    let mut command = Command::new("stat");
+    command.args(["--file-system", "--format=%T"]).arg(dir);
+    works(&command.output().expect("stat")).trim().to_owned()
+}
+
+/// Bytes of memory that are free, or can be.
+fn available() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").expect("meminfo");
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.expect("MemAvailable") << 10
 }
 
 fn own(path: &str) -> PathBuf {

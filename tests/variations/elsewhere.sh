@@ -3,7 +3,8 @@
 #   elsewhere.sh "VARIATION ..." OWN PLACE PROJECT IMAGE LIBRARY COMMAND...
 #
 # OWN is an empty folder and seen as PLACE; PLACE/project is a copy of PROJECT, PLACE/image is IMAGE, PLACE/store is for anybody. What
-# variables make (environment, home, locales, exec_path, timezone) and build_path are the caller's.
+# variables make (environment, home, locales, exec_path, timezone) and build_path are the caller's; instead of file_system it names
+# "tmpfs" where that is wanted, and "large" where store and images would take too long to go through disorderfs.
 set -e
 # Or in a namespace whose only user is called root.
 root=
@@ -21,18 +22,26 @@ if varies domain_host; then
     hostname elsewhere.example
     domainname example
 fi
-if varies file_system; then
-    mount -t tmpfs -o mode=755 none "$own"
+if varies tmpfs; then
+    mount -t tmpfs -o mode=755,size=90% none "$own"
 fi
 mkdir "$own/image" "$own/store"
 cp -dR --preserve=mode,timestamps "$project" "$own/project"
 mkdir "$own/project/images"
 chmod 777 "$own/store" "$own/project/images"
 mkdir -p "$place"
-if varies fileordering; then
-    disorderfs --shuffle-dirents=yes --multi-user="${root:-no}" -q "$own" "$place"
+shuffled() {
+    disorderfs --shuffle-dirents=yes --multi-user="${root:-no}" -q "$1" "$2"
+}
+if varies fileordering && ! varies large; then
+    shuffled "$own" "$place"
 else
     mount --bind "$own" "$place"
+fi
+if varies fileordering && varies large; then
+    mv "$own/project/images" "$own/images"
+    ln -s ../images "$own/project/images"
+    shuffled "$own/project" "$place/project"
 fi
 mount --bind "$image" "$place/image"
 
@@ -88,5 +97,8 @@ if [ "$(ls -A project/images | grep -v '^\.lock$')" ]; then
 fi
 cd /
 umount "$place/image"
+if varies fileordering && varies large; then
+    umount "$place/project" || umount --lazy "$place/project"
+fi
 umount "$place" || umount --lazy "$place"
 exit $code
