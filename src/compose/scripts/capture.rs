@@ -44,7 +44,8 @@ impl Run<'_> {
         let mut walk = Walk { run: self, root, owners, capabilities, links, groups, keep };
         let mut delta = Delta::new();
         for (path, meta) in &found {
-            if is_stub(path) {
+            let is_later = meta.len() == 0 && self.later.contains(&path.as_str());
+            if is_stub(path) || is_later {
                 continue;
             }
             let path = tree_path(path)?;

@@ -49,6 +49,8 @@ pub(super) struct Work<'a> {
     pub(super) context: Finish<'a>,
     pub(super) tree: &'a Tree,
     pub(super) left: &'a Left<'a>,
+    /// What the box will make: empty files until then.
+    pub(super) later: &'a [&'a str],
 }
 
 /// A file as it was before the scripts ran.
@@ -72,6 +74,8 @@ pub(super) struct Run<'a> {
     pub(super) store: &'a Store,
     pub(super) epoch: i64,
     scratch: Scratch,
+    /// Empty files that are there for the scripts alone.
+    pub(super) later: &'a [&'a str],
     /// Of all that was there before.
     pub(super) before: HashMap<PathBuf, Stamp>,
     /// The host's time, in seconds, when the scripts began.
@@ -92,7 +96,7 @@ impl<'a> Work<'a> {
     /// Everything from the empty folder to dpkg's last word.
     pub(super) fn run(&self) -> Result<Run<'a>, RunError> {
         let Finish { store, epoch, .. } = self.context;
-        let mut run = Run::prepared(store, self.tree, epoch)?;
+        let mut run = Run { later: self.later, ..Run::prepared(store, self.tree, epoch)? };
         let root = run.root();
         self.tree.export(store, &root)?;
         // Everybody's, whatever mask the builder has; who else is on this host cannot get as far.
@@ -146,6 +150,12 @@ impl<'a> Work<'a> {
             let folder = stub.path.rsplit_once('/').map_or("", |(folder, _)| folder);
             if self.is_folder(folder) {
                 write(&root.join(stub.path), stub.text.as_bytes(), 0o755)?;
+            }
+        }
+        for path in self.later {
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            if self.is_folder(folder) && self.tree.get(path).is_none() {
+                write(&root.join(path), b"", 0o644)?;
             }
         }
         Ok(())
@@ -290,7 +300,8 @@ impl<'a> Run<'a> {
     /// An empty folder for a tree.
     pub(super) fn prepared(store: &'a Store, tree: &'a Tree, epoch: i64) -> Result<Self, RunError> {
         let scratch = store.scratch()?;
-        let run = Self { tree, store, epoch, scratch, before: HashMap::new(), began: now() };
+        let (before, later) = (HashMap::new(), [].as_slice());
+        let run = Self { tree, store, epoch, scratch, later, before, began: now() };
         let root = run.root();
         fs::create_dir(&root).map_err(io_at(&root))?;
         Ok(run)
