@@ -5,7 +5,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::work::{OWN, Run, Stamp, io_at, is_stub};
+use super::work::{OWN, Run, Stamp, io_at};
 use super::{Delta, RunError, capabilities};
 use crate::digest::Digest;
 use crate::tree::{Entry, FileRef, Meta, Node, TreePath};
@@ -44,8 +44,7 @@ impl Run<'_> {
         let mut walk = Walk { run: self, root, owners, capabilities, links, groups, keep };
         let mut delta = Delta::new();
         for (path, meta) in &found {
-            let is_later = meta.len() == 0 && self.later.contains(&path.as_str());
-            if is_stub(path) || is_later {
+            if self.is_stand_in(path, meta)? {
                 continue;
             }
             let path = tree_path(path)?;

@@ -39,8 +39,12 @@ const STUBS: [Stub; 2] = [
     Stub { path: "usr/sbin/start-stop-daemon", text: "#!/bin/sh\nexit 0\n" },
 ];
 
+/// What every machine has when packages are installed, and this one not yet.
+const USUAL: [(&str, &str); 2] =
+    [("etc/hostname", "localhost\n"), ("etc/resolv.conf", "nameserver 127.0.0.1\n")];
+
 /// Whether chatimg has put something of its own at a path.
-pub(super) fn is_stub(path: &str) -> bool {
+fn is_stub(path: &str) -> bool {
     STUBS.iter().any(|stub| stub.path == path)
 }
 
@@ -152,10 +156,10 @@ impl<'a> Work<'a> {
                 write(&root.join(stub.path), stub.text.as_bytes(), 0o755)?;
             }
         }
-        for path in self.later {
+        for (path, text) in self.later.iter().map(|path| (*path, "")).chain(USUAL) {
             let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
             if self.is_folder(folder) && self.tree.get(path).is_none() {
-                write(&root.join(path), b"", 0o644)?;
+                write(&root.join(path), text.as_bytes(), 0o644)?;
             }
         }
         Ok(())
@@ -310,6 +314,18 @@ impl<'a> Run<'a> {
     /// The root folder.
     pub(super) fn root(&self) -> PathBuf {
         self.scratch.path().join("root")
+    }
+
+    /// Whether a path had something for the scripts alone, and still has that.
+    pub(super) fn is_stand_in(&self, path: &str, meta: &Metadata) -> Result<bool, RunError> {
+        let usual = USUAL.iter().find(|(usual, _)| *usual == path).map(|(_, text)| *text);
+        let text = usual.or_else(|| self.later.contains(&path).then_some(""));
+        Ok(match text {
+            Some(text) if self.tree.get(path).is_none() && meta.is_file() => {
+                self.text(path)? == text
+            }
+            _ => is_stub(path),
+        })
     }
 
     /// The text of a file in it, as the scripts left it; empty if there is none.
