@@ -15,6 +15,10 @@
 //! paths = ["/var/lib/mysql/*"]        # '*' stands for anything
 //! reason = "why not"
 //!
+//! [[later]]                           # what the box makes: scripts of others find empty files there, the image has none
+//! paths = ["/etc/x/key.pem"]
+//! reason = "who makes it when"
+//!
 //! [[published]]                       # what looks like a secret, and everybody has it
 //! paths = ["/usr/share/doc/x/*.key"]
 //! reason = "who has it from where"
@@ -63,6 +67,7 @@ struct Declared {
     pattern: String,
     scripts: Vec<ScriptWire>,
     discards: Vec<PathsWire>,
+    later: Vec<PathsWire>,
     published: Vec<PathsWire>,
 }
 
@@ -74,6 +79,8 @@ struct FileWire {
     script: Vec<ScriptWire>,
     #[serde(default)]
     discard: Vec<PathsWire>,
+    #[serde(default)]
+    later: Vec<PathsWire>,
     #[serde(default)]
     published: Vec<PathsWire>,
 }
@@ -150,8 +157,8 @@ impl Declarations {
         }
         let wire: FileWire = toml::from_str(text).map_err(|error| error.to_string())?;
         let pattern = wire.package.unwrap_or_else(|| name.to_owned());
-        let FileWire { script: scripts, discard: discards, published, .. } = wire;
-        let declared = Declared { pattern, scripts, discards, published };
+        let FileWire { script: scripts, discard: discards, later, published, .. } = wire;
+        let declared = Declared { pattern, scripts, discards, later, published };
         // A mistake in an action is found now, not when the package is next used.
         for script in &declared.scripts {
             script.actions("1")?;
@@ -159,7 +166,11 @@ impl Declarations {
                 return Err("a script's reason is empty".to_owned());
             }
         }
-        for (what, list) in [("discard", &declared.discards), ("published", &declared.published)] {
+        for (what, list) in [
+            ("discard", &declared.discards),
+            ("later", &declared.later),
+            ("published", &declared.published),
+        ] {
             for PathsWire { paths, reason } in list {
                 if reason.trim().is_empty() {
                     return Err(format!("the reason of a [[{what}]] is empty"));
@@ -181,6 +192,11 @@ impl Declarations {
         packages: impl Iterator<Item = &'a str> + Clone,
     ) -> Vec<&str> {
         self.paths(packages, |declared| &declared.discards)
+    }
+
+    /// Paths at which scripts find empty files where these packages are, as the box makes them; without leading slash.
+    pub(super) fn later<'a>(&self, packages: impl Iterator<Item = &'a str> + Clone) -> Vec<&str> {
+        self.paths(packages, |declared| &declared.later)
     }
 
     /// Patterns of what looks like a secret in these packages, and everybody has; without leading slash.
@@ -306,12 +322,13 @@ mod tests {
     fn paths_are_declared_of_packages_that_are_there() {
         let mut all = Declarations::default();
         let lists = |path: &str| {
-            ["discard", "published"]
+            ["discard", "later", "published"]
                 .map(|what| format!("[[{what}]]\npaths = [\"/{what}/{path}\"]\nreason = \"r\"\n"))
         };
         assert_eq!(all.add("one", &lists("1").concat()), Ok(()));
         assert_eq!(all.add("two", &lists("2").concat()), Ok(()));
         assert_eq!(all.discards(["two", "three"].into_iter()), ["discard/2"]);
+        assert_eq!(all.later(["one"].into_iter()), ["later/1"]);
         assert_eq!(all.published(["one", "two"].into_iter()), ["published/1", "published/2"]);
         for text in lists("3") {
             for bad in [text.replace("\"r\"", "\" \""), text.replace("\"/", "\"")] {

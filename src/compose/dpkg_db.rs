@@ -108,7 +108,11 @@ pub(super) fn write<'a>(
         .iter()
         .map(|Diversion { path, to, package }| format!("{path}\n{to}\n{package}\n"));
     root.write(&format!("{DIR}/diversions"), lines.collect::<String>().as_bytes(), 0o644)?;
-    root.write(&format!("{DIR}/statoverride"), overrides(actions).as_bytes(), 0o644)?;
+    let overrides = overrides(actions);
+    // dpkg makes this one with the first line.
+    if !overrides.is_empty() {
+        root.write(&format!("{DIR}/statoverride"), overrides.as_bytes(), 0o644)?;
+    }
     write_triggers(root, &packages)
 }
 

@@ -46,7 +46,7 @@ const TEXTS: [(&str, &str); 9] = [
     ("version", "Linux version 6.0.0\n"),
 ];
 /// The same of `/proc/sys`.
-const SETTINGS: [(&str, &str); 8] = [
+const SETTINGS: [(&str, &str); 10] = [
     ("fs/file-max", "1048576\n"),
     ("fs/nr_open", "1048576\n"),
     ("kernel/hostname", "localhost\n"),
@@ -54,6 +54,8 @@ const SETTINGS: [(&str, &str); 8] = [
     ("kernel/ostype", "Linux\n"),
     ("kernel/pid_max", "32768\n"),
     ("kernel/threads-max", "32768\n"),
+    ("net/ipv4/ip_forward", "0\n"),
+    ("net/ipv6/conf/all/disable_ipv6", "0\n"),
     ("vm/overcommit_memory", "0\n"),
 ];
 /// Where they are written, to be mounted from there; gone afterwards.

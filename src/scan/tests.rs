@@ -284,6 +284,7 @@ fn accounts_have_no_passwords() {
     assert_eq!(at("etc/passwd", "root::0:0::/:\nb:abJnggxhB/yWI:1:1::/:\n"), [1, 2]);
     assert_eq!(at("srv/shadow", "root::1\n"), [0; 0], "another file");
     assert_eq!(at("etc/nginx/.htpasswd", "a:abJnggxhB/yWI\n"), [1]);
+    assert!(at("usr/bin/htpasswd", "\x7fELF\na:abJnggxhB/yWI\n").is_empty());
     assert_eq!(at("root/.netrc", "# none\nmachine x login y password z\n"), [2]);
     assert_eq!(at("root/.git-credentials", "https://a:b@example.org\n"), [1]);
 }

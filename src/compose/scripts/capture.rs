@@ -6,7 +6,7 @@ use std::io::{self, Seek};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::work::{OWN, Run, Stamp, io_at, is_stub};
+use super::work::{OWN, Run, Stamp, io_at};
 use super::{Delta, RunError, capabilities};
 use crate::digest::{Digest, Hasher};
 use crate::tree::{Entry, FileRef, Meta, Node, TreePath};
@@ -63,7 +63,7 @@ impl Run<'_> {
         let mut walk = Walk { run: self, root, owners, capabilities, links, groups, keep };
         let mut delta = Delta::new();
         for (path, meta) in &found {
-            if is_stub(path) {
+            if self.is_stand_in(path, meta)? {
                 continue;
             }
             let path = tree_path(path)?;

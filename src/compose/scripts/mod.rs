@@ -156,7 +156,8 @@ pub(super) fn run(
         let mut whole = tree.clone();
         finish::finish(context, &mut whole, &[])
             .map_err(|error| ComposeError::Finish(Box::new(error)))?;
-        let work = Work { context, tree: &whole, left: &left };
+        let later = declarations.later(debs.iter().map(|deb| deb.name.as_str()));
+        let work = Work { context, tree: &whole, left: &left, later: &later };
         let (run, mut delta) = twice(&work, &names, declarations, pack)?;
         let status = status::settled(&run, store, &tree)?;
         accounts::settle(&run, &mut delta, declarations.ids(), pack)?;

@@ -39,8 +39,12 @@ const STUBS: [Stub; 2] = [
     Stub { path: "usr/sbin/start-stop-daemon", text: "#!/bin/sh\nexit 0\n" },
 ];
 
+/// What every machine has when packages are installed, and this one not yet.
+const USUAL: [(&str, &str); 2] =
+    [("etc/hostname", "localhost\n"), ("etc/resolv.conf", "nameserver 127.0.0.1\n")];
+
 /// Whether chatimg has put something of its own at a path.
-pub(super) fn is_stub(path: &str) -> bool {
+fn is_stub(path: &str) -> bool {
     STUBS.iter().any(|stub| stub.path == path)
 }
 
@@ -49,6 +53,8 @@ pub(super) struct Work<'a> {
     pub(super) context: Finish<'a>,
     pub(super) tree: &'a Tree,
     pub(super) left: &'a Left<'a>,
+    /// What the box will make: empty files until then.
+    pub(super) later: &'a [&'a str],
 }
 
 /// A file as it was before the scripts ran.
@@ -72,6 +78,8 @@ pub(super) struct Run<'a> {
     pub(super) store: &'a Store,
     pub(super) epoch: i64,
     scratch: Scratch,
+    /// Empty files that are there for the scripts alone.
+    pub(super) later: &'a [&'a str],
     /// Of all that was there before.
     pub(super) before: HashMap<PathBuf, Stamp>,
     /// The host's time, in seconds, when the scripts began.
@@ -92,7 +100,7 @@ impl<'a> Work<'a> {
     /// Everything from the empty folder to dpkg's last word.
     pub(super) fn run(&self) -> Result<Run<'a>, RunError> {
         let Finish { store, epoch, .. } = self.context;
-        let mut run = Run::prepared(store, self.tree, epoch)?;
+        let mut run = Run { later: self.later, ..Run::prepared(store, self.tree, epoch)? };
         let root = run.root();
         self.tree.export(store, &root)?;
         // Everybody's, whatever mask the builder has; who else is on this host cannot get as far.
@@ -146,6 +154,12 @@ impl<'a> Work<'a> {
             let folder = stub.path.rsplit_once('/').map_or("", |(folder, _)| folder);
             if self.is_folder(folder) {
                 write(&root.join(stub.path), stub.text.as_bytes(), 0o755)?;
+            }
+        }
+        for (path, text) in self.later.iter().map(|path| (*path, "")).chain(USUAL) {
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            if self.is_folder(folder) && self.tree.get(path).is_none() {
+                write(&root.join(path), text.as_bytes(), 0o644)?;
             }
         }
         Ok(())
@@ -296,7 +310,8 @@ impl<'a> Run<'a> {
     /// An empty folder for a tree.
     pub(super) fn prepared(store: &'a Store, tree: &'a Tree, epoch: i64) -> Result<Self, RunError> {
         let scratch = store.scratch()?;
-        let run = Self { tree, store, epoch, scratch, before: HashMap::new(), began: now() };
+        let (before, later) = (HashMap::new(), [].as_slice());
+        let run = Self { tree, store, epoch, scratch, later, before, began: now() };
         let root = run.root();
         fs::create_dir(&root).map_err(io_at(&root))?;
         Ok(run)
@@ -305,6 +320,18 @@ impl<'a> Run<'a> {
     /// The root folder.
     pub(super) fn root(&self) -> PathBuf {
         self.scratch.path().join("root")
+    }
+
+    /// Whether a path had something for the scripts alone, and still has that.
+    pub(super) fn is_stand_in(&self, path: &str, meta: &Metadata) -> Result<bool, RunError> {
+        let usual = USUAL.iter().find(|(usual, _)| *usual == path).map(|(_, text)| *text);
+        let text = usual.or_else(|| self.later.contains(&path).then_some(""));
+        Ok(match text {
+            Some(text) if self.tree.get(path).is_none() && meta.is_file() => {
+                self.text(path)? == text
+            }
+            _ => is_stub(path),
+        })
     }
 
     /// The text of a file in it, as the scripts left it; empty if there is none.
