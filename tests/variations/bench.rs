@@ -90,7 +90,7 @@ impl Bench {
         fs::rename(here.join("project/images"), &images).expect("moves");
         fs::remove_dir_all(here).expect("removes");
         bench.image = images.join("current").canonicalize().expect("an image");
-        bench.as_usual()
+        bench.with_usual()
     }
 
     /// This project, as its archive has it, and its newest image.
@@ -116,7 +116,7 @@ impl Bench {
         bench.image = image.expect("run `cargo run --release -- build` first");
         let words = fs::read_to_string(found("projects", ".txt")).expect("words");
         assert!(words.contains(bench.id()), "{words}");
-        bench.as_usual()
+        bench.with_usual()
     }
 
     /// Without project, program and image; `memory`: what a build takes on tmpfs, in bytes.
@@ -139,7 +139,7 @@ impl Bench {
         Self { root, project, program, image, large: false, on_tmpfs, usual }
     }
 
-    fn as_usual(mut self) -> Self {
+    fn with_usual(mut self) -> Self {
         let (usual, output) = self.run(&[], &["/bin/true".into()]);
         works(&output);
         self.usual = usual;
