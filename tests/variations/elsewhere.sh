@@ -41,7 +41,9 @@ fi
 if varies fileordering && varies large; then
     mv "$own/project/images" "$own/images"
     ln -s ../images "$own/project/images"
-    shuffled "$own/project" "$place/project"
+    mv "$own/project" "$own/plain"
+    mkdir "$own/project"
+    shuffled "$own/plain" "$place/project"
 fi
 mount --bind "$image" "$place/image"
 
