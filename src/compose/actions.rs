@@ -176,26 +176,31 @@ pub(super) fn shells<'a>(
         texts.extend(root.text(&format!("/usr/share/debianutils/shells.d/{name}"))?);
     }
     let mut shells: Vec<String> = Vec::new();
-    let mut add = |shell: String| {
-        if !shells.contains(&shell) {
-            shells.push(shell);
+    let mut add = |lines: &mut dyn Iterator<Item = &str>| {
+        for line in lines {
+            let shell = line.split('#').next().unwrap_or_default();
+            if !shell.is_empty() {
+                let real = format!("/{}", root.real(shell)?);
+                for shell in [shell.to_owned(), real] {
+                    if !shells.contains(&shell) {
+                        shells.push(shell);
+                    }
+                }
+            }
         }
+        Ok::<_, ComposeError>(shells.len())
     };
-    for line in texts.iter().flat_map(|text| text.lines()).map(str::to_owned).chain(added) {
-        let shell = line.split('#').next().unwrap_or_default().to_owned();
-        if !shell.is_empty() {
-            let real = root.real(&shell)?;
-            add(shell);
-            add(format!("/{real}"));
-        }
-    }
+    let shipped = add(&mut texts.iter().flat_map(|text| text.lines()))?;
+    add(&mut added.iter().map(String::as_str))?;
     let listed: Vec<_> = template.lines().collect();
     let lines = |shells: &mut dyn Iterator<Item = &String>| {
         shells.map(|shell| format!("{shell}\n")).collect::<String>()
     };
     let new = lines(&mut shells.iter().filter(|shell| !listed.contains(&shell.as_str())));
     root.write("/etc/shells", format!("{template}{new}").as_bytes(), 0o644)?;
-    root.write("/var/lib/shells.state", lines(&mut shells.iter()).as_bytes(), 0o644)
+    // What add-shell added is the machine's, not a package's.
+    let state = lines(&mut shells[..shipped].iter());
+    root.write("/var/lib/shells.state", state.as_bytes(), 0o644)
 }
 
 /// What ucf remembers of the files it installed.
