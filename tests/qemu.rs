@@ -1,6 +1,6 @@
 //! The image that `chatimg build` made, booted: tests of `qemu-tests/`, on every firmware; the image for one disk, too.
 //! Those that pull disks, update to broken images or boot others take long when the machine is emulated: they are run by hand.
-//! Machines run beside each other, as cargo has it: an emulated one waits half of its time.
+//! Machines run beside each other, as cargo has it, by the order of their tests' names: an emulated one waits half of its time.
 
 mod project;
 
@@ -35,7 +35,7 @@ fn the_box_takes_an_update_and_goes_back() {
 }
 
 #[test]
-fn one_disk_and_the_box_s_own_settings_do() {
+fn the_settings_of_one_box_with_one_disk_are_taken() {
     let project = copy();
     project.edit("raid = \"mirror\"", "raid = \"none\"");
     run(project.dir(), &["build"]);
