@@ -1,6 +1,5 @@
 //! The image that `chatimg build` made, booted: tests of `qemu-tests/`, on every firmware; the image for one disk, too.
 //! Those that pull disks, update to broken images or boot others take long when the machine is emulated: they are run by hand.
-//! Machines run beside each other, as cargo has it, by the order of their tests' names: an emulated one waits half of its time.
 
 mod project;
 
@@ -20,37 +19,23 @@ const SHARED: &[&str] = &[
     "hardening",
 ];
 
+/// One process for all, so that one machine runs at a time.
 #[test]
 fn the_image_boots_and_carries_messages() {
     let project = Project::open();
     run(&project.dir, &["build"]);
     pass(&project.dir, SHARED, "uefi");
-}
+    pass(&project.dir, &["update"], "bios");
 
-#[test]
-fn the_box_takes_an_update_and_goes_back() {
-    let project = copy();
-    run(project.dir(), &["build"]);
-    pass(project.dir(), &["update"], "bios");
-}
-
-#[test]
-fn the_settings_of_one_box_with_one_disk_are_taken() {
-    let project = copy();
-    project.edit("raid = \"mirror\"", "raid = \"none\"");
-    run(project.dir(), &["build"]);
-    pass(project.dir(), &["host-settings"], "bios");
-    let (success, words) = output(project.dir(), &["test", "raid-a"]);
-    assert!(!success && words.contains("raid-a: left out: it is for raid = \"mirror\""), "{words}");
-}
-
-/// The project and its tests: machines of one folder wait for each other.
-fn copy() -> Copy {
-    let project = Copy::new();
-    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/qemu-tests");
-    let copied = Command::new("cp").args(["-a", tests]).arg(project.dir()).status();
+    let single = Copy::new();
+    single.edit("raid = \"mirror\"", "raid = \"none\"");
+    let tests = project.dir.join("qemu-tests");
+    let copied = Command::new("cp").arg("-a").arg(tests).arg(single.dir()).status();
     assert!(copied.expect("cp").success());
-    project
+    run(single.dir(), &["build"]);
+    pass(single.dir(), &["host-settings"], "bios");
+    let (success, words) = output(single.dir(), &["test", "raid-a"]);
+    assert!(!success && words.contains("raid-a: left out: it is for raid = \"mirror\""), "{words}");
 }
 
 fn pass(dir: &Path, tests: &[&str], firmware: &str) {
