@@ -63,8 +63,7 @@ pub(super) fn all(
     debs: &[Deb],
     events: &(dyn Fn(Event) + Sync),
 ) -> Result<Vec<Package>, ComposeError> {
-    let mut order: Vec<_> = debs.iter().collect();
-    order.sort_by_key(|deb| std::cmp::Reverse(deb.size));
+    let order = largest_first(debs);
     let done = AtomicUsize::new(0);
     let total = debs.len();
     try_map(&order, |deb| {
@@ -75,10 +74,15 @@ pub(super) fn all(
     })
 }
 
-/// Imports packages, the largest first, until there is something better to do.
-pub(super) fn ahead(store: &Store, debs: &[Deb], enough: &AtomicBool) -> Result<(), ComposeError> {
+fn largest_first(debs: &[Deb]) -> Vec<&Deb> {
     let mut order: Vec<_> = debs.iter().collect();
     order.sort_by_key(|deb| std::cmp::Reverse(deb.size));
+    order
+}
+
+/// Imports packages, the largest first, until there is something better to do.
+pub(super) fn ahead(store: &Store, debs: &[Deb], enough: &AtomicBool) -> Result<(), ComposeError> {
+    let order = largest_first(debs);
     let work = |deb: &&Deb| match enough.load(Ordering::Relaxed) {
         true => Ok(()),
         false => import(store, deb).map(|_| ()),
