@@ -228,11 +228,7 @@ pub fn identity(plan: &Plan) -> Result<Digest, SystemError> {
     Ok(key.finish())
 }
 
-/// What no program of a tools closure reads, below `usr/share/`: a third of its files, which would all be made on the disk.
-const UNREAD: [&str; 7] =
-    ["bash-completion", "doc", "info", "lintian", "locale", "man", "zoneinfo"];
-
-/// The tree of a tools closure: its packages unpacked over each other, nothing configured, without what only people read.
+/// The tree of a tools closure: its packages unpacked over each other, nothing configured, what only people read left out.
 ///
 /// # Errors
 /// A package is damaged, or two of them have the same file.
@@ -242,12 +238,7 @@ pub fn tools_tree(
     group: Group,
     events: &(dyn Fn(Event) + Sync),
 ) -> Result<Tree, ComposeError> {
-    let mut tree = packages::unpack(store, &lock.debs_of(group), lock.epoch, events)?;
-    tree.remove_where(|path, _| {
-        let below = path.strip_prefix("usr/share/").and_then(|rest| rest.split_once('/'));
-        below.is_some_and(|(folder, _)| UNREAD.contains(&folder))
-    });
-    Ok(tree)
+    packages::unpack(store, &lock.debs_of(group), lock.epoch, events)
 }
 
 /// Overlays over packages, kept under the digest of the plan and of all their files.
