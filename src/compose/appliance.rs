@@ -94,12 +94,13 @@ pub fn compose(inputs: &Inputs<'_>) -> Result<Tree, ApplianceError> {
     remove::remove(plan, &mut tree)?;
     let environments: Vec<_> = plan.overlays.iter().flat_map(|overlay| &overlay.python).collect();
     let before = tree.clone();
-    std::thread::scope(|scope| {
-        let ahead = scope.spawn(|| finish::ahead(context, &before, &environments));
+    let code = std::thread::scope(|scope| {
+        let code = scope.spawn(|| finish::environments(context, &before, &environments));
         finish::plain_modules(context, &mut tree)?;
-        ahead.join().expect("it does not panic")
+        code.join().expect("it does not panic")
     })?;
-    finish::finish(context, &mut tree, &environments)?;
+    tree.overlay(&code)?;
+    finish::finish(context, &mut tree)?;
     strip::strip(&mut tree);
     tree.clamp_times(lock.epoch);
     tree.check_links()?;
@@ -159,7 +160,7 @@ pub fn without_secrets(inputs: &Inputs<'_>, tree: &Tree) -> Result<(), SecretErr
 pub fn installed(inputs: &Inputs<'_>) -> Result<Tree, ApplianceError> {
     let Inputs { store, lock, tools, .. } = *inputs;
     let mut tree = configured(inputs)?;
-    finish::finish(Finish { store, tools, epoch: lock.epoch }, &mut tree, &[])?;
+    finish::finish(Finish { store, tools, epoch: lock.epoch }, &mut tree)?;
     Ok(tree)
 }
 

@@ -17,7 +17,7 @@ const HEADER: usize = 16;
 const AT_ONCE: usize = 50;
 
 /// Byte code of the Python environments' modules, those that nobody took out.
-pub(super) fn environments(
+pub(in crate::compose) fn environments(
     context: Finish<'_>,
     tree: &Tree,
     environments: &[&PythonEnv],

@@ -12,12 +12,12 @@ mod modules;
 pub(crate) mod pam;
 mod systemd;
 
+pub(super) use bytecode::environments;
 pub(super) use modules::plain as plain_modules;
 
 use std::io;
 use std::path::Path;
 
-use crate::appliance::PythonEnv;
 use crate::digest::{Digest, Hasher};
 use crate::parallel::try_map;
 use crate::store::{PackWriter, StepError, Store, StoreError};
@@ -71,36 +71,19 @@ pub(super) struct Finish<'a> {
     pub(super) epoch: i64,
 }
 
-/// Does what hangs on no kernel module, for [`finish`] to find it done.
-pub(super) fn ahead(
-    context: Finish<'_>,
-    tree: &Tree,
-    environments: &[&PythonEnv],
-) -> Result<(), FinishError> {
-    bytecode::environments(context, tree, environments)?;
-    bytecode::debian(context, tree).map(|_| ())
-}
-
 /// Adds everything, several steps at a time.
-pub(super) fn finish(
-    context: Finish<'_>,
-    tree: &mut Tree,
-    environments: &[&PythonEnv],
-) -> Result<(), FinishError> {
-    type Step<'a> = &'a (dyn Fn(Finish<'_>, &Tree) -> Result<Tree, FinishError> + Sync);
-    let environments =
-        |context: Finish<'_>, tree: &Tree| bytecode::environments(context, tree, environments);
+pub(super) fn finish(context: Finish<'_>, tree: &mut Tree) -> Result<(), FinishError> {
+    type Step = fn(Finish<'_>, &Tree) -> Result<Tree, FinishError>;
     // The slow ones first, so that the threads end together.
-    let steps: [Step<'_>; 9] = [
-        &environments,
-        &bytecode::debian,
-        &modules::index,
-        &bytecode::chatimg,
-        &systemd::hardware,
-        &systemd::catalog,
-        &certificates::bundle,
-        &ld_cache::write,
-        &pam::configure,
+    let steps: [Step; 8] = [
+        bytecode::debian,
+        modules::index,
+        bytecode::chatimg,
+        systemd::hardware,
+        systemd::catalog,
+        certificates::bundle,
+        ld_cache::write,
+        pam::configure,
     ];
     for added in try_map(&steps, |step| step(context, tree))? {
         tree.overlay(&added)?;

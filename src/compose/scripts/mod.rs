@@ -154,7 +154,7 @@ pub(super) fn run(
     let result = store.tree(key.finish(), |pack| {
         events(Event::Running { packages: names.clone() });
         let mut whole = tree.clone();
-        finish::finish(context, &mut whole, &[])
+        finish::finish(context, &mut whole)
             .map_err(|error| ComposeError::Finish(Box::new(error)))?;
         let later = declarations.later(debs.iter().map(|deb| deb.name.as_str()));
         let work = Work { context, tree: &whole, left: &left, later: &later };
