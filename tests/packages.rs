@@ -7,20 +7,19 @@ mod project;
 mod reference;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use chatimg::compose::{
     ComposeError, Declarations, Inputs, installed, parity, understood, without_secrets,
 };
 use chatimg::debian::keyring::Keyring;
 use chatimg::fetch::{self, Http, Settings, Sources};
-use chatimg::lock::{Deb, DebArchive, Group, Lock, Online, deb::UpdateSet, resolve};
+use chatimg::lock::{Group, Lock, Online, deb::UpdateSet, resolve};
 use chatimg::sandbox;
 use chatimg::store::Store;
 use chatimg::tools::Tools;
 use chatimg::tree::Tree;
+use project::deb::OwnDeb;
 use project::{Copy, Project, chatimg, lay_out, text};
 use reference::reference;
 
@@ -154,54 +153,6 @@ fn chosen() -> Vec<(&'static str, Vec<&'static str>)> {
     chosen
 }
 
-/// A package that no archive has: its control file's further fields, its scripts, and where its files come from.
-struct Odd<'a> {
-    name: &'a str,
-    depends: &'a str,
-    members: &'a [(&'a str, String)],
-    files: &'a [(&'a str, &'a str)],
-}
-
-impl Odd<'_> {
-    /// Made by dpkg-deb, and in the store.
-    fn add(&self, store: &Store, lock: &mut Lock) {
-        let work = tempfile::tempdir().expect("temporary folder");
-        let (name, depends) = (self.name, self.depends);
-        let control = format!(
-            "Package: {name}\nVersion: 1.0\nArchitecture: all\nMaintainer: Nobody <nobody@example.org>\n\
-             Depends: {depends}\nDescription: an odd package\n"
-        );
-        let put = |path: &str, text: &str| {
-            let path = work.path().join("deb").join(path);
-            std::fs::create_dir_all(path.parent().expect("folder")).expect("folder");
-            std::fs::write(&path, text).expect("written");
-            let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
-            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("mode");
-        };
-        put("DEBIAN/control", &control);
-        self.members.iter().for_each(|(member, text)| put(&format!("DEBIAN/{member}"), text));
-        self.files.iter().for_each(|(path, text)| put(path, text));
-        let made = Command::new("dpkg-deb")
-            .args(["--root-owner-group", "--build", "deb", "odd.deb"])
-            .current_dir(work.path())
-            .output()
-            .expect("dpkg-deb");
-        assert!(made.status.success(), "{}", text(&made.stderr));
-        let bytes = std::fs::read(work.path().join("odd.deb")).expect("the .deb");
-        let digest = store.add_blob(&bytes).expect("added");
-        lock.debs.push(Deb {
-            name: name.to_owned(),
-            version: "1.0".to_owned(),
-            arch: "all".to_owned(),
-            archive: DebArchive::Debian,
-            path: format!("pool/{name}_1.0_all.deb"),
-            size: bytes.len() as u64,
-            digest,
-            groups: [Group::Image].into(),
-        });
-    }
-}
-
 fn member(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/packages/odd").join(name);
     std::fs::read_to_string(path).expect(name)
@@ -211,7 +162,7 @@ fn member(name: &str) -> String {
 fn add_odd(store: &Store, lock: &mut Lock) {
     let unit = "[Service]\nExecStart=/usr/lib/odd/able\n[Install]\nWantedBy=multi-user.target\n";
     let members = ["preinst", "postinst", "templates"].map(|name| (name, member(name)));
-    let odd = Odd {
+    let odd = OwnDeb {
         name: "odd",
         depends: "adduser, debconf, libcap2-bin",
         members: &members,
@@ -223,7 +174,7 @@ fn add_odd(store: &Store, lock: &mut Lock) {
             ("usr/share/odd/template", "# a template\n"),
         ],
     };
-    odd.add(store, lock);
+    lock.debs.push(odd.make(store));
 }
 
 #[test]
@@ -292,9 +243,9 @@ fn any_package_is_installed_as_dpkg_does_it_and_the_same_twice() {
 }
 
 /// The smallest system that scripts can run in, and the packages given.
-fn small(bench: &Bench, odd: &[Odd<'_>]) -> Lock {
+fn small(bench: &Bench, own: &[OwnDeb<'_>]) -> Lock {
     let mut lock = bench.locked(&[]);
-    odd.iter().for_each(|odd| odd.add(&bench.project.store, &mut lock));
+    lock.debs.extend(own.iter().map(|own| own.make(&bench.project.store)));
     lock
 }
 
@@ -306,7 +257,7 @@ fn postinst(text: &str) -> (&'static str, String) {
 fn scripts_see_the_same_everywhere_and_nothing_of_this_machine() {
     let bench = Bench::new();
     let members = [("postinst", member("peek"))];
-    let peek = Odd { name: "peek", depends: "dpkg", members: &members, files: &[] };
+    let peek = OwnDeb { name: "peek", depends: "dpkg", members: &members, files: &[] };
     let lock = small(&bench, &[peek]);
     let work = tempfile::tempdir().expect("temporary folder");
     let store = Store::open(work.path()).expect("a store");
@@ -344,7 +295,7 @@ fn what_is_random_is_refused_by_its_path_unless_it_is_discarded() {
     let members = [postinst(
         "mkdir -p /var/lib/key\ncat /proc/sys/kernel/random/uuid >/var/lib/key/id || head -c 32 /dev/urandom >/var/lib/key/id\ndate >/var/lib/key/made\n",
     )];
-    let odd = Odd { name: "random", depends: "dpkg", members: &members, files: &[] };
+    let odd = OwnDeb { name: "random", depends: "dpkg", members: &members, files: &[] };
     let lock = small(&bench, &[odd]);
     let work = tempfile::tempdir().expect("temporary folder");
     let store = Store::open(&work.path().join("store")).expect("a store");
@@ -376,7 +327,7 @@ fn a_script_that_fails_is_named_with_its_words() {
     let bench = Bench::new();
     let members = [postinst("echo there is no such thing >&2\nno-such-program\n")];
     let lock =
-        small(&bench, &[Odd { name: "bad", depends: "dpkg", members: &members, files: &[] }]);
+        small(&bench, &[OwnDeb { name: "bad", depends: "dpkg", members: &members, files: &[] }]);
     let work = tempfile::tempdir().expect("temporary folder");
     let store = Store::open(work.path()).expect("a store");
     let error = bench.made(&store, &lock).expect_err("it fails");

@@ -11,11 +11,11 @@ use std::path::Path;
 use std::process::Command;
 
 use chatimg::image::INITRD_MODULES;
-use chatimg::lock::{Deb, DebArchive, Group, Lock, Wheel};
+use chatimg::lock::{Deb, Group, Lock, Wheel};
 use chatimg::store::Store;
 use ext4_view::Ext4;
 
-use crate::project;
+use crate::project::{self, deb::OwnDeb};
 
 /// What the image asks for; what these need comes by itself.
 const DEBS: [&str; 3] = ["base-files", "base-passwd", "mdadm"];
@@ -108,40 +108,12 @@ pub fn add_script(dir: &Path) {
     let asked = lock.request.debian.get_mut(&Group::Image).expect("packages are asked for");
     asked.insert(PEEK.to_owned());
     let script = top.join("tests/packages/odd/peek");
-    lock.debs.push(peek(&fs::read(script).expect("the script")));
+    let members = &[("postinst", fs::read_to_string(script).expect("the script"))];
+    let peek = OwnDeb { name: PEEK, depends: "dpkg", members, files: &[] };
+    let store = Store::open(&project::store_dir()).unwrap_or_else(|error| panic!("{error}"));
+    lock.debs.push(peek.make(&store));
     lock.debs.sort_by(|one, other| one.name.cmp(&other.name));
     fs::write(dir.join("appliance.lock"), lock.to_toml()).expect("lock");
-}
-
-/// Made by dpkg-deb, the same each time, and in the store.
-fn peek(postinst: &[u8]) -> Deb {
-    let work = tempfile::tempdir().expect("temporary folder");
-    let control = format!(
-        "Package: {PEEK}\nVersion: 1.0\nArchitecture: all\nMaintainer: Nobody <nobody@example.org>\n\
-         Depends: dpkg\nDescription: looks around\n"
-    );
-    write(&work.path().join("deb/DEBIAN/control"), control.as_bytes());
-    let script = work.path().join("deb/DEBIAN/postinst");
-    write(&script, postinst);
-    for path in [script, work.path().join("deb/DEBIAN"), work.path().join("deb")] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("mode");
-    }
-    let mut make = Command::new("dpkg-deb");
-    make.args(["--root-owner-group", "--build", "deb", "peek.deb"]).current_dir(work.path());
-    let made = make.env("SOURCE_DATE_EPOCH", "1").output().expect("dpkg-deb");
-    assert!(made.status.success(), "{}", project::text(&made.stderr));
-    let bytes = fs::read(work.path().join("peek.deb")).expect("the package");
-    let store = Store::open(&project::store_dir()).unwrap_or_else(|error| panic!("{error}"));
-    Deb {
-        name: PEEK.to_owned(),
-        version: "1.0".to_owned(),
-        arch: "all".to_owned(),
-        archive: DebArchive::Debian,
-        path: format!("pool/{PEEK}_1.0_all.deb"),
-        size: bytes.len() as u64,
-        digest: store.add_blob(&bytes).expect("added"),
-        groups: [Group::Image].into(),
-    }
 }
 
 fn write(path: &Path, bytes: &[u8]) {
