@@ -14,8 +14,9 @@
 //! ```
 //!
 //! A key is the SHA-256 of (step name, step version, parameters, input digests). Writers fill a temporary
-//! place, fsync, and rename, so a name that exists is whole; readers check digests, so what has rotted on
-//! the disk is reported and removed, never served. Any number of processes may share one store.
+//! place, fsync, and rename, so a name that exists is whole; readers check digests (but of what their own process
+//! has just written), so what has rotted on the disk is reported and removed, never served. Any number of processes may share
+//! one store.
 
 mod arriving;
 mod blobs;
@@ -36,7 +37,7 @@ pub use results::{PackWriter, StepError};
 pub use uses::{Item, Kind, Project};
 pub use verify::{Damage, Verified};
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -49,6 +50,8 @@ use crate::digest::Digest;
 pub struct Store {
     root: PathBuf,
     packs: Mutex<HashMap<Digest, Arc<File>>>,
+    /// Results that this process has written.
+    fresh: Mutex<HashSet<Digest>>,
     uses: Mutex<uses::Uses>,
 }
 
@@ -68,7 +71,7 @@ impl Store {
         // Programs run in other folders and must find it, and what names it must name it in one way.
         let root = std::fs::canonicalize(root).map_err(StoreError::io("resolving", root))?;
         files::sweep(&root.join("tmp"), Duration::from_secs(600))?;
-        Ok(Self { root, packs: Mutex::default(), uses: Mutex::default() })
+        Ok(Self { root, packs: Mutex::default(), fresh: Mutex::default(), uses: Mutex::default() })
     }
 
     /// The folder that holds the store.
