@@ -4,7 +4,7 @@
 use super::pattern::fits;
 use super::system::SystemError;
 use crate::appliance::{Overlay, Plan};
-use crate::tree::Tree;
+use crate::tree::{Tree, TreePath};
 
 /// Removes it all; a pattern that fits nothing is an error, for what it meant is still in the image.
 pub(super) fn remove(plan: &Plan, tree: &mut Tree) -> Result<(), SystemError> {
@@ -20,7 +20,13 @@ pub(super) fn remove(plan: &Plan, tree: &mut Tree) -> Result<(), SystemError> {
 
 fn fitting(overlay: &Overlay, pattern: &str, tree: &Tree) -> Result<Vec<String>, SystemError> {
     let inside = pattern.trim_start_matches('/');
-    let paths = tree.iter().map(|(path, _)| path.as_str());
+    // Only what lies where the pattern has no star yet: there are many paths, and many patterns.
+    let plain = inside.split('*').next().unwrap_or_default();
+    let paths: Box<dyn Iterator<Item = &TreePath>> = match plain.rsplit_once('/') {
+        Some((folder, _)) => Box::new(tree.below(folder).map(|(path, _)| path)),
+        None => Box::new(tree.iter().map(|(path, _)| path)),
+    };
+    let paths = paths.map(TreePath::as_str);
     let doomed: Vec<_> = paths.filter(|path| fits(inside, path)).map(str::to_owned).collect();
     if doomed.is_empty() {
         let why = format!(
