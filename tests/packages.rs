@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use chatimg::compose::{
-    ComposeError, Declarations, Inputs, installed, parity, understood, without_secrets,
+    ComposeError, Declarations, Inputs, installed, parity, strip, understood, without_secrets,
 };
 use chatimg::debian::keyring::Keyring;
 use chatimg::fetch::{self, Http, Settings, Sources};
@@ -132,7 +132,9 @@ impl Bench {
         let Self { project, tools, declarations } = self;
         let (plan, events) = (&project.plan, &|_| ());
         let inputs = Inputs { store, plan, lock, tools, declarations, events };
-        without_secrets(&inputs, tree).map_err(|error| error.to_string())
+        let mut tree = tree.clone();
+        strip(&mut tree);
+        without_secrets(&inputs, &tree).map_err(|error| error.to_string())
     }
 }
 
@@ -242,9 +244,9 @@ fn any_package_is_installed_as_dpkg_does_it_and_the_same_twice() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// The smallest system that scripts can run in, and the packages given.
+/// The smallest system that scripts can run in, an allocator, and the packages given.
 fn small(bench: &Bench, own: &[OwnDeb<'_>]) -> Lock {
-    let mut lock = bench.locked(&[]);
+    let mut lock = bench.locked(&["libjemalloc2"]);
     lock.debs.extend(own.iter().map(|own| own.make(&bench.project.store)));
     lock
 }
@@ -272,6 +274,8 @@ fn scripts_see_the_same_everywhere_and_nothing_of_this_machine() {
         text(&store.read(file).expect(name)).trim_end().to_owned()
     };
     assert_eq!(said("date"), lock.epoch.to_string());
+    assert!(tree.get("usr/lib/x86_64-linux-gnu/libjemalloc.so.2").is_some());
+    assert_eq!(said("allocated"), lock.epoch.to_string());
     assert_eq!(said("name"), "localhost");
     assert_eq!(said("user"), "0");
     assert_eq!(said("umask"), "0022");

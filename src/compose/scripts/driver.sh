@@ -12,7 +12,8 @@ exec </dev/null 2>&1
 started=$($here/faked-sysv --key 19200 --load --save-file $here/owners.new <$here/owners) || exit 1
 export FAKEROOTKEY="${started%%:*}"
 faked=${started#*:}
-export LD_PRELOAD="$here/libfakeroot-sysv.so:$here/libfaketime.so.1"
+# libfaketime and an allocator that asks for the time (jemalloc) wait for each other; with the C library named, its own is taken.
+export LD_PRELOAD="$here/libfakeroot-sysv.so:$here/libfaketime.so.1:libc.so.6"
 
 result=0
 options="--force-unsafe-io --no-triggers"
