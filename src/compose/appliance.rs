@@ -10,7 +10,7 @@ use super::packages::{self, ComposeError, Event};
 use super::secrets::{self, SecretError};
 use super::system::{self, SystemError};
 use super::wheels::{self, WheelError};
-use super::{Declarations, bundle, inputs as extra, overlay, remove, scripts, strip};
+use super::{Declarations, bundle, inputs as extra, overlay, remove, scripts, strip::strip};
 use crate::appliance::{Bundle, Overlay, Plan};
 use crate::digest::{Digest, Hasher};
 use crate::interrupt;
@@ -101,7 +101,7 @@ pub fn compose(inputs: &Inputs<'_>) -> Result<Tree, ApplianceError> {
     })?;
     tree.overlay(&code)?;
     finish::finish(context, &mut tree)?;
-    strip::strip(&mut tree);
+    strip(&mut tree);
     tree.clamp_times(lock.epoch);
     tree.check_links()?;
     without_secrets(inputs, &tree)?;

@@ -43,6 +43,7 @@ pub use formats::{FormatError, Formats, formats, numbers};
 pub use packages::{ComposeError, Event};
 pub use scripts::RunError;
 pub use secrets::SecretError;
+pub use strip::strip;
 pub use system::SystemError;
 pub use variant::with_files;
 pub use wheels::WheelError;

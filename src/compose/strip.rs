@@ -17,8 +17,8 @@ const FOLDERS: [&str; 9] = [
 /// Translations that stay: the C locale and what it falls back on.
 const LOCALES: [&str; 5] = ["C", "C.UTF-8", "POSIX", "en", "locale.alias"];
 
-/// Removes it all.
-pub(super) fn strip(tree: &mut Tree) {
+/// Takes all of it out of a tree.
+pub fn strip(tree: &mut Tree) {
     tree.remove_where(|path, entry| needless(path, entry.node == Node::Dir));
 }
 
