@@ -55,7 +55,6 @@ const SETS: &[(&str, &[&str])] = &[
     ("web", &["apache2", "caddy", "haproxy", "redis-server", "squid", "tor"]),
     ("names", &["avahi-daemon", "bind9", "dnsmasq", "unbound"]),
     ("mail", &["dovecot-imapd", "postfix"]),
-    ("exim", &["exim4-daemon-light"]),
     ("data", &["mariadb-server", "rabbitmq-server", "slapd"]),
     ("files", &["cups", "nfs-kernel-server", "samba"]),
     ("network", &["collectd-core", "munin-node", "openvpn", "snmpd", "wireguard-tools"]),

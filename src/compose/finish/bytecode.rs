@@ -27,8 +27,12 @@ pub(in crate::compose) fn environments(
     below(context, tree, &starts.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-/// Byte code of the standard library and of Debian's own Python packages.
+/// Byte code of the standard library and of Debian's own Python packages. Where only a program that embeds Python is
+/// installed, and no interpreter, no package's script makes any.
 pub(super) fn debian(context: Finish<'_>, tree: &Tree) -> Result<Tree, FinishError> {
+    if !tree.below("usr/bin").any(|(path, _)| path.as_str().starts_with(PYTHON)) {
+        return Ok(Tree::new());
+    }
     below(context, tree, &["usr/lib/python3/", "usr/lib/python3.", "usr/share/python3/"])
 }
 
