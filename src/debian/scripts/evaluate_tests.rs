@@ -47,6 +47,30 @@ fn what_is_not_known_is_reported_with_its_line() {
 }
 
 #[test]
+fn words_that_end_within_a_quote_are_not_known() {
+    let mut evaluator = Evaluator::new("pkg", Stage::Postinst);
+    for word in [
+        "\"",
+        "\"a",
+        "\"é",
+        "'",
+        "'é",
+        "$(",
+        "$(a",
+        "${",
+        "${a",
+        "\"${a\"",
+        "\"$('a)\"",
+        "`",
+        "`a",
+        "a\"`b\"`c\"",
+    ] {
+        assert_eq!(evaluator.expand(word), Expanded::Unknown, "{word}");
+    }
+    assert_eq!(evaluator.expand("\"a\"'b'"), Expanded::Known("ab".to_owned()));
+}
+
+#[test]
 fn known_commands_become_actions() {
     assert_eq!(run("addgroup --system a"), Ok(vec![group("a")]));
     assert_eq!(

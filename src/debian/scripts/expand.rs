@@ -24,16 +24,16 @@ impl Evaluator {
             let taken = match c {
                 '\'' => {
                     quoted = true;
-                    let end = rest[1..].find('\'').map_or(rest.len(), |end| end + 2);
-                    append(&mut out, Some(rest[1..end - 1].to_owned()));
-                    end
+                    let inside = rest[1..].split_once('\'').map(|(inside, _)| inside);
+                    append(&mut out, inside.map(str::to_owned));
+                    inside.map_or(rest.len(), |inside| inside.len() + 2)
                 }
                 '"' => {
                     quoted = true;
                     let end = closing_quote(rest);
-                    let inside = self.expand_quoted(&rest[1..end - 1]);
+                    let inside = end.and_then(|end| self.expand_quoted(&rest[1..end - 1]));
                     append(&mut out, inside);
-                    end
+                    end.unwrap_or(rest.len())
                 }
                 '\\' => {
                     let length = rest[1..].chars().next().map_or(0, char::len_utf8);
@@ -99,12 +99,16 @@ impl Evaluator {
         }
         let body = &text[1..];
         if body.starts_with('(') {
-            let length = balanced(body, '(', ')');
-            return (self.substitution(&body[1..length - 1]), 1 + length);
+            return match balanced(body, '(', ')') {
+                Some(length) => (self.substitution(&body[1..length - 1]), 1 + length),
+                None => (None, text.len()),
+            };
         }
         if body.starts_with('{') {
-            let length = balanced(body, '{', '}');
-            return (self.parameter(&body[1..length - 1]), 1 + length);
+            return match balanced(body, '{', '}') {
+                Some(length) => (self.parameter(&body[1..length - 1]), 1 + length),
+                None => (None, text.len()),
+            };
         }
         let special = body.starts_with(|c: char| c.is_ascii_digit() || "@*#?$!-".contains(c));
         let length = if special {
@@ -163,37 +167,38 @@ fn append(out: &mut Option<String>, more: Option<String>) {
     }
 }
 
-/// The length of the double-quoted string that `text` begins with, quotes included.
-fn closing_quote(text: &str) -> usize {
+/// The length of the double-quoted string that `text` begins with, quotes included; `None`: it does not end. Where backquotes
+/// hold quotes, a word may have been cut in the middle of one.
+fn closing_quote(text: &str) -> Option<usize> {
     let mut at = 1;
     while let Some(c) = text[at..].chars().next() {
         at += match c {
-            '"' => return at + 1,
+            '"' => return Some(at + 1),
             '\\' => 1 + text[at + 1..].chars().next().map_or(0, char::len_utf8),
-            '$' if text[at + 1..].starts_with('(') => 1 + balanced(&text[at + 1..], '(', ')'),
-            '$' if text[at + 1..].starts_with('{') => 1 + balanced(&text[at + 1..], '{', '}'),
+            '$' if text[at + 1..].starts_with('(') => 1 + balanced(&text[at + 1..], '(', ')')?,
+            '$' if text[at + 1..].starts_with('{') => 1 + balanced(&text[at + 1..], '{', '}')?,
             c => c.len_utf8(),
         };
     }
-    text.len()
+    None
 }
 
-/// The length of the bracketed text that `text` begins with, brackets included.
-fn balanced(text: &str, open: char, close: char) -> usize {
+/// The length of the bracketed text that `text` begins with, brackets included; `None`: it does not end.
+fn balanced(text: &str, open: char, close: char) -> Option<usize> {
     let (mut depth, mut at) = (0, 0);
     while let Some(c) = text[at..].chars().next() {
         at += match c {
             '\\' => 1 + text[at + 1..].chars().next().map_or(0, char::len_utf8),
-            '"' => closing_quote(&text[at..]),
-            '\'' if open == '(' => text[at + 1..].find('\'').map_or(text.len() - at, |end| end + 2),
+            '"' => closing_quote(&text[at..])?,
+            '\'' if open == '(' => text[at + 1..].find('\'')? + 2,
             c => {
                 depth += i32::from(c == open) - i32::from(c == close);
                 if depth == 0 {
-                    return at + 1;
+                    return Some(at + 1);
                 }
                 c.len_utf8()
             }
         };
     }
-    text.len()
+    None
 }
