@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::CompareError;
-use crate::image::{MANIFEST, ROOT};
+use crate::image::{MANIFEST, ROOT, slot};
 
 /// Longer files are not shown.
 const LONGEST: u64 = 1 << 20;
@@ -105,7 +105,7 @@ impl Side {
         let manifest: Manifest = serde_json::from_slice(&text)
             .map_err(|source| CompareError::Read { path, source: source.into() })?;
         let path = dir.join(ROOT);
-        let slot = Ext4::load_from_path(&path)
+        let slot = slot::open(&path)
             .map_err(|source| CompareError::Read { path: path.clone(), source: source.into() })?;
         let about = About {
             id: manifest.id,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ext4_view::Ext4;
 
-use crate::image::ROOT;
+use crate::image::{ROOT, slot};
 
 /// Longer files are not compared byte by byte.
 const LONGEST: u64 = 256 << 20;
@@ -22,7 +22,7 @@ pub(super) struct Slots {
 impl Slots {
     /// Opens both. `None`: one of them cannot be read; then only what the manifests say is known.
     pub(super) fn open(image: &Path, again: &Path) -> Option<Self> {
-        let open = |dir: &Path| Ext4::load_from_path(dir.join(ROOT)).ok();
+        let open = |dir: &Path| slot::open(&dir.join(ROOT)).ok();
         Some(Self { image: open(image)?, again: open(again)? })
     }
 

@@ -81,14 +81,7 @@ targets! {
         }
     };
     /// The root image's file system, as `diff` reads it.
-    ext4 = |bytes| {
-        let Ok(image) = ext4_view::Ext4::load(Box::new(bytes.to_vec())) else { return };
-        if let Ok(entries) = image.read_dir("/") {
-            for entry in entries.take(100).flatten() {
-                _ = image.read(&entry.path());
-            }
-        }
-    };
+    ext4 = crate::image::slot::fuzz;
     /// Address of a proxy, and what is spared; addresses of places.
     proxies = crate::fetch::http::proxy::fuzz;
     /// The names and numbers in passwd and group.

@@ -19,6 +19,7 @@ pub mod md;
 mod naming;
 mod output;
 mod secrets;
+pub(crate) mod slot;
 mod sparse;
 mod starter;
 pub mod sums;
