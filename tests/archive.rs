@@ -1,16 +1,14 @@
 //! `chatimg archive` as a user runs it, on a small project of this project's lock: without a network, killed, on a full disk, over HTTP; and what
 //! `chatimg verify` says of an image that comes out otherwise.
 
-mod complete;
-mod project;
-
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use project::text;
+use crate::complete;
+use crate::project::{self, text};
 
 /// A small project, and a folder for what is made of it.
 struct Bench {

@@ -1,7 +1,5 @@
 //! `chatimg build` as a user runs it, on this project's own appliance and the store that a first build filled.
 
-mod project;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -9,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use project::{Copy, chatimg, store_dir, text};
+use crate::project::{Copy, chatimg, store_dir, text};
 
 /// Inode, size and time of every file, to see whether anything was written.
 fn state(dir: &Path) -> BTreeMap<PathBuf, (u64, u64, i64)> {

@@ -1,11 +1,10 @@
 //! Web clients: bundles, by the locked esbuild from the store that `chatimg build` has filled, are the same bytes however
 //! esbuild is shut in, and nothing of the host is in them; another client comes as an archive by its address.
 
-mod project;
-
 use std::fs;
 use std::path::Path;
 
+use crate::project::{self, Copy, Project};
 use chatimg::appliance::{Bundle, Overlay, Plan, load};
 use chatimg::compose::{ApplianceError, BundleError, Declarations, Inputs, bundled, compose};
 use chatimg::digest::Digest;
@@ -14,7 +13,6 @@ use chatimg::sandbox::{self, Confinement};
 use chatimg::store::Store;
 use chatimg::tools::Tools;
 use chatimg::tree::{Node, Tree};
-use project::{Copy, Project};
 
 /// What this machine allows; nothing at all must be among it, and more.
 fn levels(tools: &Tools) -> Vec<Confinement> {

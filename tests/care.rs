@@ -1,18 +1,15 @@
 //! `chatimg gc`, `store verify`, `images` and `diff` as a user runs them, on two images of a small made-up root.
 
-mod project;
-mod small;
-
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
+use crate::project::{chatimg, text};
+use crate::small::{self, Fixture};
 use chatimg::tree::{Node, TreePath};
-use project::{chatimg, text};
 use serde_json::Value;
-use small::Fixture;
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\n";
 const UNIT: &str = "[Service]\nExecStart=/usr/bin/true\n";

@@ -7,14 +7,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod project;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use crate::project::{Copy, chatimg, text};
 use chatimg::lock::{Deb, Lock};
-use project::{Copy, chatimg, text};
 use serde_json::json;
 use zstd::zstd_safe::CParameter;
 

@@ -7,15 +7,13 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::project;
+use crate::small::Fixture;
 use chatimg::appliance::Disks;
 use chatimg::evidence::{self, compare};
 use chatimg::minisign::SecretKey;
 use chatimg::sbom;
 use serde_json::Value;
-use small::Fixture;
-
-mod project;
-mod small;
 
 /// A finished image with this text in a file, in `images` of a folder.
 fn build(dir: &Path, text: &str, disks: Disks) -> PathBuf {

@@ -1,14 +1,12 @@
 //! `chatimg flash` as a user runs it: to files and to loop devices, with a made-up image.
 
-mod disks;
-
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use disks::{DISK, IMAGE, Image, Loop, MIB, Mount, Swap, assert_done, failed, run, text};
+use crate::disks::{DISK, IMAGE, Image, Loop, MIB, Mount, Swap, assert_done, failed, run, text};
 use nix::fcntl::OFlag;
 
 /// One partition, from 1 MiB on.

@@ -1,15 +1,13 @@
 //! `chatimg flash` cut short: killed, interrupted, with disks that fail or vanish. Whatever happens, no disk may start
 //! half an image.
 
-mod disks;
-
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use disks::{DISK, IMAGE, Image, Loop, MIB, Mount, TAIL, assert_done, failed, run};
+use crate::disks::{DISK, IMAGE, Image, Loop, MIB, Mount, TAIL, assert_done, failed, run};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -1,12 +1,10 @@
 //! What the overlays say of their programs' data, against what the locked programs say themselves.
 
-mod project;
-
 use std::io::{Cursor, Read};
 
+use crate::project::Project;
 use chatimg::appliance::Format;
 use chatimg::compose;
-use project::Project;
 
 /// The first Synapse that knows each schema version from which on a newer one may say that it must be known.
 const FIRST: [(u32, &str); 1] = [(84, "1.100")];

@@ -1,22 +1,19 @@
 //! A whole image of a small made-up root: what it holds, that its bytes depend on nothing else, and that
 //! a build that fails leaves everything as it was.
 
-mod disks;
-mod small;
-
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
+use crate::disks::{Loop, run};
+use crate::small::{EPOCH, Fixture, SLOT};
 use chatimg::appliance::Disks;
 use chatimg::digest::Digest;
 use chatimg::image::BuiltImage;
 use chatimg::image::envblock::EnvBlock;
 use chatimg::image::layout::{BLANK_DATA_MARKER, Layout, PARTS, Part};
-use disks::{Loop, run};
-use small::{EPOCH, Fixture, SLOT};
 
 fn bytes_at(path: &Path, start: u64, len: usize) -> Vec<u8> {
     let mut file = File::open(path).expect("opens");

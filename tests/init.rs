@@ -1,16 +1,14 @@
 //! `chatimg init`: a project that a build takes as it is, or nothing at all.
 
-mod project;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::project::{chatimg, text};
 use chatimg::appliance;
 use chatimg::lock::{Lock, unanswered};
-use project::{chatimg, text};
 
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFbfE9mvYB5sMSFtYlnAYhBhwyyNOTTk3LJxfoI7jXgN me@laptop";

@@ -1,12 +1,10 @@
 //! `chatimg lock` as a user runs it, against the archives that this machine is set up for, and wrong ones.
 
-mod project;
-
 use std::collections::BTreeMap;
 use std::fs;
 
+use crate::project::{Copy, text};
 use chatimg::lock::Lock;
-use project::{Copy, text};
 
 fn read(copy: &Copy) -> Lock {
     let text = fs::read_to_string(copy.dir().join("appliance.lock")).expect("lock");

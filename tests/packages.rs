@@ -3,12 +3,12 @@
 //! CI takes a small set; `CHATIMG_PACKAGES=all` takes all, and the names of sets or packages those. What is not in the store is locked
 //! and fetched from the machine's archives.
 
-mod project;
-mod reference;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::project::deb::OwnDeb;
+use crate::project::{Copy, Project, chatimg, lay_out, text};
+use crate::reference::reference;
 use chatimg::compose::{
     ComposeError, Declarations, Inputs, installed, parity, strip, understood, without_secrets,
 };
@@ -19,9 +19,6 @@ use chatimg::sandbox;
 use chatimg::store::Store;
 use chatimg::tools::Tools;
 use chatimg::tree::Tree;
-use project::deb::OwnDeb;
-use project::{Copy, Project, chatimg, lay_out, text};
-use reference::reference;
 
 /// Sets of packages that go together. Each has systemd, as an appliance does.
 const SETS: &[(&str, &[&str])] = &[

@@ -3,14 +3,11 @@
 //!
 //! The .debs come from the store that `chatimg build` has filled; `tests/parity/make-reference` runs dpkg.
 
-mod project;
-mod reference;
-
+use crate::project::Project;
+use crate::reference::reference;
 use chatimg::compose::{Declarations, Inputs, installed, parity, understood};
 use chatimg::lock::Group;
 use chatimg::store::Store;
-use project::Project;
-use reference::reference;
 
 #[test]
 fn every_difference_to_dpkg_has_a_reason() {

@@ -3,10 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-mod project;
-
+use crate::project::{Copy, text};
 use chatimg::digest::Digest;
-use project::{Copy, text};
 
 #[test]
 fn secrets_of_every_kind_are_refused_with_their_places() {

@@ -7,8 +7,6 @@
 
 #[path = "variations/bench.rs"]
 mod bench;
-mod complete;
-mod project;
 
 use std::io::Write;
 
