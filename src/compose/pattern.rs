@@ -1,6 +1,6 @@
-//! Patterns of paths.
+//! Patterns of paths and names.
 
-/// Whether a pattern with `*` for anything fits a whole path.
+/// Whether a pattern with `*` for anything fits the whole of a path or name.
 pub(super) fn fits(pattern: &str, path: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();

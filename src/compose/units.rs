@@ -10,6 +10,7 @@
 
 use super::actions::make_dirs;
 use super::packages::ComposeError;
+use super::pattern::fits;
 use super::root::Root;
 use crate::debian::scripts::{Action, Unit};
 
@@ -171,17 +172,6 @@ fn preset(root: &Root<'_>, unit: &Unit) -> Result<bool, ComposeError> {
         }
     }
     Ok(true)
-}
-
-/// Whether a pattern with `*` fits a whole name.
-fn fits(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((before, after)) => name.strip_prefix(before).is_some_and(|rest| {
-            let mut ends = rest.char_indices().map(|(at, _)| at).chain([rest.len()]);
-            ends.any(|at| fits(after, &rest[at..]))
-        }),
-    }
 }
 
 #[cfg(test)]
