@@ -145,19 +145,18 @@ impl Store {
     pub fn read(&self, file: &FileRef) -> Result<Vec<u8>, StoreError> {
         let size = usize::try_from(file.size).expect("a file's size fits the address space");
         let mut bytes = vec![0; size];
-        let mut whole = true;
         if size > 0 {
             let (pack, path) = self.pack(&file.at.pack)?;
             match pack.read_exact_at(&mut bytes, file.at.offset) {
                 Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
                     return Err(StoreError::io("reading", &path)(error));
                 }
-                // A pack cut short fails the digest below.
-                Err(_) => whole = false,
+                // A pack cut short fails the digest below, whoever wrote it.
+                Err(_) => _ = self.fresh().remove(&file.at.pack),
                 Ok(()) => {}
             }
         }
-        if whole && self.fresh().contains(&file.at.pack) {
+        if self.fresh().contains(&file.at.pack) {
             return Ok(bytes);
         }
         let actual = Digest::of(&bytes);
@@ -439,6 +438,17 @@ mod tests {
             let file = only_file(&store.tree(key, one_file).expect("mended"));
             assert_eq!(store.read(&file).expect("reads"), b"contents");
         }
+    }
+
+    #[test]
+    fn a_pack_cut_short_is_seen_by_who_wrote_it() {
+        let (_dir, store) = store();
+        let key = Digest::of(b"step");
+        let file = only_file(&store.tree(key, one_file).expect("makes it"));
+        fs::write(store.sharded("results", &key).join("pack"), b"cont").expect("cut");
+        assert!(matches!(store.read(&file), Err(StoreError::Corrupt { .. })));
+        let file = only_file(&store.tree(key, one_file).expect("mended"));
+        assert_eq!(store.read(&file).expect("reads"), b"contents");
     }
 
     #[test]
