@@ -1,13 +1,15 @@
 //! `chatimg gc`, `store verify`, `images` and `diff` as a user runs them, on two images of a small made-up root.
 
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
 use crate::project::{chatimg, text};
 use crate::small::{self, Fixture};
+use chatimg::appliance::Disks;
+use chatimg::image::layout::{Layout, Part};
 use chatimg::tree::{Node, TreePath};
 use serde_json::Value;
 
@@ -63,7 +65,7 @@ impl World {
             let built = fixture.build(&dir.path().join("images")).expect("builds");
             let manifest = File::open(built.dir.join("manifest.json")).expect("opens");
             let age = Duration::from_secs(if is_new { 0 } else { 7200 });
-            for disk in built.disks().iter().chain(&[built.root()]) {
+            for disk in built.disks() {
                 let file = File::open(disk).expect("opens");
                 file.set_modified(SystemTime::now() - age).expect("time");
             }
@@ -118,7 +120,7 @@ fn images_are_listed() {
         let meta = fs::metadata(world.path("images/current").join(name)).expect("a file");
         std::os::unix::fs::MetadataExt::blocks(&meta) * 512
     };
-    let files = ["disk-1.img", "disk-2.img", "root.img", "manifest.json"].map(disk);
+    let files = ["disk-1.img", "disk-2.img", "manifest.json"].map(disk);
     let (sum, said) = (files.iter().sum::<u64>(), json[0]["on-disk"].as_u64().expect("a number"));
     assert!((sum..sum + 10_000).contains(&said), "{sum} {said}");
     assert_eq!(json[0]["of-this-lock"], false);
@@ -226,10 +228,12 @@ fn an_image_that_is_not_there_is_said() {
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains("there is no image") && said.contains(words), "{said}");
     }
-    let root = world.path("images").join(&world.ids[0]).join("root.img");
-    fs::set_permissions(&root, PermissionsExt::from_mode(0o644)).expect("mode");
-    fs::write(&root, "no file system").expect("write");
+    let disk = world.path("images").join(&world.ids[0]).join("disk-1.img");
+    fs::set_permissions(&disk, PermissionsExt::from_mode(0o644)).expect("mode");
+    let slot = Layout::new("sample", small::SLOT, Disks::Mirror).expect("layout").span(Part::RootA);
+    let file = File::options().write(true).open(&disk).expect("opens");
+    file.write_all_at(&[b'x'; 4096], slot.start).expect("write");
     let output = world.run(&["diff", &world.ids[0], "current"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("root.img"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("disk-1.img"), "{}", text(&output.stderr));
 }

@@ -8,10 +8,12 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::project::{Copy, chatimg, text};
+use crate::small;
 use chatimg::lock::{Deb, Lock};
 use serde_json::json;
 use zstd::zstd_safe::CParameter;
@@ -57,20 +59,18 @@ impl World {
     fn build(&self) -> String {
         self.chatimg(&["build"]);
         let current = fs::read_link(self.copy.images().join("current")).unwrap();
-        let disk = self.copy.images().join(&current).join("disk.img");
-        fs::remove_file(&disk).unwrap_or_else(|error| panic!("{}: {error}", disk.display()));
         current.into_os_string().into_string().unwrap()
     }
 
-    fn root(&self, id: &str) -> PathBuf {
-        self.copy.images().join(id).join("root.img")
+    fn root(&self, id: &str) -> Vec<u8> {
+        small::root(&self.copy.images().join(id))
     }
 
     /// Bytes that an update of a box from one image to another takes on the wire. The box has it whole afterwards.
     fn wire(&self, from: &str, to: &str) -> u64 {
         let folder = self.path("box");
         fs::create_dir(&folder).unwrap();
-        fs::hard_link(self.root(from), folder.join("running.img")).unwrap();
+        fs::write(folder.join("running.img"), self.root(from)).unwrap();
         let state = json!({"id": from, "keys": [self.key]});
         fs::write(folder.join("box.json"), state.to_string()).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/update/real.py");
@@ -87,13 +87,12 @@ impl World {
 
     /// Bytes of a root image, compressed as an update of a box that has nothing of it.
     fn compressed(&self, id: &str) -> u64 {
-        let mut root = fs::File::open(self.root(id)).unwrap();
         let mut encoder = zstd::Encoder::new(Counter(0), 6).unwrap();
         encoder.set_parameter(CParameter::EnableLongDistanceMatching(true)).unwrap();
         encoder.window_log(27).unwrap();
         encoder.set_parameter(CParameter::NbWorkers(2)).unwrap();
         encoder.set_parameter(CParameter::JobSize(32 << 20)).unwrap();
-        std::io::copy(&mut root, &mut encoder).unwrap();
+        encoder.write_all(&self.root(id)).unwrap();
         encoder.finish().unwrap().0
     }
 }

@@ -74,6 +74,7 @@ fn no_bit_of_a_signed_image_can_change_unseen() {
     let image = build(dir.path(), "x", Disks::Single);
     let key = SecretKey::new().expect("key");
     evidence::sign(&image, &key).expect("signs");
+    evidence::sign_update(&image, &key).expect("signs");
     let public = key.public();
     let verified = evidence::verify(&image, Some(&public)).expect("whole");
     assert_eq!(verified.signed_by, Some(public.number()));
@@ -95,7 +96,8 @@ fn no_bit_of_a_signed_image_can_change_unseen() {
     }
     assert!(flips > 400, "{flips}");
     evidence::verify(&image, Some(&public)).expect("whole again");
-    for name in files {
+    // A copy of what a disk holds need not be there.
+    for name in files.into_iter().filter(|name| name != "root.img") {
         let path = image.join(&name);
         fs::rename(&path, image.join("gone")).expect("renames");
         evidence::verify(&image, Some(&public)).expect_err(&name);
@@ -206,7 +208,7 @@ fn others_programs_check_the_signatures() {
         .current_dir(&image)
         .status();
     assert!(sums.expect("sha256sum").success());
-    assert_eq!(fs::read_to_string(image.join("SHA256SUMS")).expect("sums").lines().count(), 5);
+    assert_eq!(fs::read_to_string(image.join("SHA256SUMS")).expect("sums").lines().count(), 4);
     if let Some(minisign) = program("minisign") {
         for file in ["SHA256SUMS", "update.json"] {
             let output = Command::new(&minisign)
@@ -252,7 +254,7 @@ fn others_programs_check_the_signatures() {
         serde_json::from_slice(&fs::read(dir.path().join("statement")).expect("statement"))
             .expect("JSON");
     assert_eq!(statement["predicateType"], "https://slsa.dev/provenance/v1");
-    assert_eq!(statement["subject"].as_array().map(Vec::len), Some(5));
+    assert_eq!(statement["subject"].as_array().map(Vec::len), Some(4));
 }
 
 #[test]

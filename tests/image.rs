@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::disks::{Loop, run};
-use crate::small::{EPOCH, Fixture, SLOT};
+use crate::small::{self, EPOCH, Fixture, SLOT};
 use chatimg::appliance::Disks;
 use chatimg::digest::Digest;
 use chatimg::image::BuiltImage;
@@ -34,8 +34,8 @@ fn the_disk_holds_what_the_layout_says() {
             let at = |part, from, len| bytes_at(&disk, layout.span(part).start + from, len);
             assert_eq!(fs::metadata(&disk).expect("disk").len(), layout.disk_size());
             assert!(fs::metadata(&disk).expect("disk").blocks() * 512 < 40 << 20, "it is sparse");
-            let root = fs::read(built.root()).expect("root");
-            assert!(at(Part::RootA, 0, root.len()) == root, "slot A is root.img");
+            let root = small::root(&built.dir);
+            assert!(at(Part::RootA, 0, root.len()) == root, "slot A holds it");
             assert!(at(Part::RootB, 0, 4096).iter().all(|byte| *byte == 0), "slot B is empty");
             assert!(at(Part::Data, layout.data_offset(), 512).starts_with(BLANK_DATA_MARKER));
             assert!(at(Part::Settings, 0, 1 << 20).iter().all(|byte| *byte == 0));
@@ -116,8 +116,7 @@ fn the_legs_of_a_mirror_differ_in_their_names_alone() {
 fn the_root_knows_the_names_of_its_disks() {
     let fixture = Fixture::new();
     let built = fixture.build(&fixture.images("images")).expect("builds");
-    let slot =
-        ext4_view::Ext4::load(Box::new(fs::read(built.root()).expect("root"))).expect("opens");
+    let slot = ext4_view::Ext4::load(Box::new(small::root(&built.dir))).expect("opens");
     let text = slot.read_to_string("/usr/lib/chatimg/disks.json").expect("disks.json");
     let known: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let manifest = fs::read_to_string(built.dir.join("manifest.json")).expect("manifest");
@@ -143,8 +142,7 @@ fn the_root_carries_what_starts_its_disks() {
         let fixture = Fixture { disks, ..Fixture::new() };
         let built = fixture.build(&fixture.images("images")).expect("builds");
         let layout = Layout::new("sample", SLOT, disks).expect("layout");
-        let slot =
-            ext4_view::Ext4::load(Box::new(fs::read(built.root()).expect("root"))).expect("opens");
+        let slot = ext4_view::Ext4::load(Box::new(small::root(&built.dir))).expect("opens");
         let part =
             |name: &str| slot.read(format!("/usr/lib/chatimg/boot/{name}").as_str()).expect(name);
         let (code, core, esp) = (part("code"), part("core"), part("esp"));
@@ -171,8 +169,7 @@ fn the_root_carries_what_starts_its_disks() {
 fn the_slot_says_which_image_it_is_and_what_grub_may_load() {
     let fixture = Fixture::new();
     let built = fixture.build(&fixture.images("images")).expect("builds");
-    let slot =
-        ext4_view::Ext4::load(Box::new(fs::read(built.root()).expect("root"))).expect("opens");
+    let slot = ext4_view::Ext4::load(Box::new(small::root(&built.dir))).expect("opens");
     let text = |path: &str| slot.read_to_string(path).expect(path);
     let id = EnvBlock::parse(text("/boot/chatimg-id").as_bytes()).expect("an id");
     assert_eq!(id.get("id"), Some(built.id.as_str()));
@@ -191,7 +188,7 @@ fn two_builds_in_different_places_give_the_same_bytes() {
     let first = one.build(&one.images("here")).expect("builds");
     let second = two.build(&two.images("deep/er")).expect("builds");
     assert_eq!(first.id, second.id);
-    for name in ["disk-1.img", "disk-2.img", "root.img", "manifest.json"] {
+    for name in ["disk-1.img", "disk-2.img", "manifest.json"] {
         let digest = |built: &BuiltImage| Digest::of(&fs::read(built.dir.join(name)).expect(name));
         assert_eq!(digest(&first), digest(&second), "{name}");
     }
@@ -203,7 +200,7 @@ fn the_manifest_tells_the_digests_and_every_file() {
     let built = fixture.build(&fixture.images("images")).expect("builds");
     let text = fs::read_to_string(built.dir.join("manifest.json")).expect("manifest");
     let manifest: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    let root = fs::read(built.root()).expect("root");
+    let root = small::root(&built.dir);
     assert_eq!(manifest["root"]["sha256"], Digest::of(&root).to_string());
     assert_eq!(manifest["root"]["size"], root.len());
     let disks = manifest["disks"].as_array().expect("disks");

@@ -41,14 +41,14 @@ impl World {
         assert!(output.status.success(), "{}", text(&output.stderr));
         world.key = text(&output.stdout).trim().to_owned();
         fs::create_dir(world.path("image")).unwrap();
-        fs::write(world.path("image/root.img"), &world.root).unwrap();
+        fs::write(world.path("image/disk.img"), &world.root).unwrap();
         let manifest = json!({
-            "schema": 3, "id": ID, "appliance": "chat.example", "raid": "none", "epoch": 2000, "tree": "t",
+            "schema": 4, "id": ID, "appliance": "chat.example", "raid": "none", "epoch": 2000, "tree": "t",
             "formats": {"matrix-synapse": ["1.163.2", "1.100"]}, "disks": [], "files": [], "inputs": [
                 {"kind": "wheel", "name": "matrix-synapse", "version": "1.163.2", "env": "synapse"},
                 {"kind": "deb", "name": "nginx", "version": "1.26-3", "in-image": true},
             ],
-            "root": {"file": "root.img", "size": world.root.len(), "sha256": Digest::of(&world.root)},
+            "root": {"file": "disk.img", "start": 0, "size": world.root.len(), "sha256": Digest::of(&world.root)},
         });
         fs::write(world.path("image/manifest.json"), manifest.to_string()).unwrap();
         fs::create_dir(world.path("box")).unwrap();
@@ -227,14 +227,14 @@ fn what_is_like_the_image_that_runs_takes_little() {
     fs::create_dir_all(&images).unwrap();
     let manifest = fs::read_to_string(world.path("image/manifest.json")).unwrap();
     fs::write(images.join("manifest.json"), manifest.replace(ID, OLD)).unwrap();
-    fs::write(images.join("root.img"), &old).unwrap();
+    fs::write(images.join("disk.img"), &old).unwrap();
     let with = sent("box.py");
     assert!(with < 10_000, "{with}");
     done(&world.update(&["--stage"]));
     assert!(fs::read(world.path("box/slot.img")).unwrap() == world.root);
     // What is here is not what the box has: nothing is like it.
     fs::write(world.path("box/slot.img"), b"").unwrap();
-    fs::write(images.join("root.img"), &world.root).unwrap();
+    fs::write(images.join("disk.img"), &world.root).unwrap();
     assert_eq!(sent("box.py"), without);
 }
 
@@ -341,7 +341,8 @@ fn the_key_is_made_once() {
 fn an_image_is_signed_for_a_box_without_a_network() {
     let world = World::new();
     let said = done(&world.chatimg(&["key", "sign", "image"]));
-    assert!(said.contains(ID), "{said}");
+    assert!(said.contains(ID) && said.contains("root.img, update.json and"), "{said}");
+    assert!(fs::read(world.path("image/root.img")).unwrap() == world.root);
     let update = fs::read(world.path("image/update.json")).unwrap();
     let described: Value = serde_json::from_slice(&update).unwrap();
     assert_eq!(described["root"]["sha256"], Digest::of(&world.root).to_string());
@@ -352,4 +353,9 @@ fn an_image_is_signed_for_a_box_without_a_network() {
     assert!(signature.verify(b"{}", &key).is_err());
     let words = World::fails(&world.chatimg(&["key", "sign", "box"]), 1);
     assert!(words.contains("box/manifest.json"), "{words}");
+    // A damaged image: what was made before stays.
+    fs::write(world.path("image/disk.img"), vec![1; world.root.len()]).unwrap();
+    let words = World::fails(&world.chatimg(&["key", "sign", "image"]), 1);
+    assert!(words.contains("disk.img: its root image is not"), "{words}");
+    assert!(fs::read(world.path("image/root.img")).unwrap() == world.root);
 }

@@ -40,8 +40,8 @@ enum Verb {
         #[command(flatten)]
         key: KeyOption,
     },
-    /// Sign an image in its folder, for a box without a network: `chatimg-admin update --from DIR` takes the folder's
-    /// root.img, and the update.json and update.json.minisig that this makes
+    /// Sign an image in its folder, for a box without a network: `chatimg-admin update --from DIR` takes the root.img,
+    /// update.json and update.json.minisig that this puts there
     Sign {
         /// The image's folder: images/ID
         dir: PathBuf,
@@ -76,7 +76,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), CommandError> {
 
 fn sign(dir: &Path, key: &SecretKey, ui: &Ui) -> Result<(), CommandError> {
     let signed = evidence::sign_update(dir, key)?;
-    ui.say(format!("signed {}: copy root.img, {}", signed.id, signed.files.join(" and ")));
+    let [others @ .., last] = &signed.files[..] else { return Ok(()) };
+    ui.say(format!("signed {}: copy {} and {last}", signed.id, others.join(", ")));
     Ok(())
 }
 

@@ -144,7 +144,7 @@ fn without_box(
 /// The newest other image of the same appliance that was made before this one.
 fn before(images: &Path, source: &Source) -> Option<PathBuf> {
     let time = |dir: &Path| dir.join(MANIFEST).metadata().ok()?.modified().ok();
-    let own = source.path().parent().and_then(time);
+    let own = source.root().path().parent().and_then(time);
     let found = images.read_dir().ok()?.flatten().map(|entry| entry.path());
     let found = found.filter(|dir| !dir.is_symlink() && time(dir) < own);
     let mut found: Vec<_> = found.filter_map(|dir| Some((time(&dir)?, dir))).collect();
@@ -171,6 +171,7 @@ fn download(
         }
     });
     transfers.close();
-    let sent = sent.map_err(|error| format!("reading {}: {error}", source.path().display()))?;
+    let sent =
+        sent.map_err(|error| format!("reading {}: {error}", source.root().path().display()))?;
     Ok(Download { lacking: offered.size(), sent, image: source.description.root.size })
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::CompareError;
-use crate::image::{MANIFEST, ROOT, slot};
+use crate::image::{MANIFEST, RootImage, RootPlace, slot};
 
 /// Longer files are not shown.
 const LONGEST: u64 = 1 << 20;
@@ -23,7 +23,7 @@ pub struct About {
     pub appliance: String,
     /// The newest date of its lock's indexes, seconds since 1970.
     pub epoch: i64,
-    /// Bytes of root.img, which an update writes.
+    /// Bytes of the root image, which an update writes.
     pub root: u64,
     /// How many files it has, links and folders too.
     pub files: usize,
@@ -60,13 +60,8 @@ struct Manifest {
     id: String,
     appliance: String,
     epoch: i64,
-    root: Root,
+    root: RootPlace,
     files: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-struct Root {
-    size: u64,
 }
 
 #[derive(Deserialize)]
@@ -104,8 +99,9 @@ impl Side {
             .map_err(|source| CompareError::Read { path: path.clone(), source: source.into() })?;
         let manifest: Manifest = serde_json::from_slice(&text)
             .map_err(|source| CompareError::Read { path, source: source.into() })?;
-        let path = dir.join(ROOT);
-        let slot = slot::open(&path)
+        let path = dir.join(&manifest.root.file);
+        let slot = RootImage::at(dir, &manifest.root)
+            .and_then(slot::open)
             .map_err(|source| CompareError::Read { path: path.clone(), source: source.into() })?;
         let about = About {
             id: manifest.id,

@@ -4,10 +4,11 @@
 //! ```text
 //! manifest.json          every file of the root file system, every input, every extent of the disks   by `build`
 //! sbom.*.json            what it is made of, for other programs                                       by `build`
-//! SHA256SUMS             of root.img and these; when signed, of the disks, too                        by `build`, `sign`
+//! SHA256SUMS             of these; when signed, of the disks, too                                     by `build`, `sign`
 //! SHA256SUMS.minisig     the owner's signature of that: covers all of the above                       by `sign`
 //! provenance.dsse.json   in-toto statement of the same files and what they were made from             by `sign`
-//! update.json(.minisig)  what a box is told (docs/update.md)                                          by `sign`
+//! update.json(.minisig)  what a box is told (docs/update.md)                                          by `sign`, `key sign`
+//! root.img               a copy of the root image, for a box without a network                        by `key sign`
 //! ```
 //!
 //! Nothing else than what these functions write is taken: each text is made anew and compared, so no bit of it can change unseen.
@@ -35,6 +36,7 @@ use crate::failure::IoFailure;
 pub const PROVENANCE: &str = "provenance.dsse.json";
 /// The signature of the sums.
 pub const SIGNATURE: &str = "SHA256SUMS.minisig";
+const ROOT: &str = "root.img";
 const UPDATE: &str = "update.json";
 const UPDATE_SIGNATURE: &str = "update.json.minisig";
 

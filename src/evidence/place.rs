@@ -5,8 +5,10 @@ use std::io::Read;
 use std::path::Path;
 
 use ext4_view::Ext4;
+use serde::Deserialize;
+use serde_json::Value;
 
-use crate::image::{ROOT, slot};
+use crate::image::{RootImage, RootPlace, slot};
 
 /// Longer files are not compared byte by byte.
 const LONGEST: u64 = 256 << 20;
@@ -20,9 +22,12 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    /// Opens both. `None`: one of them cannot be read; then only what the manifests say is known.
-    pub(super) fn open(image: &Path, again: &Path) -> Option<Self> {
-        let open = |dir: &Path| slot::open(&dir.join(ROOT)).ok();
+    /// Opens both: an image's folder, and its manifest. `None`: one of them cannot be read; then only what the manifests say is known.
+    pub(super) fn open(image: (&Path, &Value), again: (&Path, &Value)) -> Option<Self> {
+        let open = |(dir, manifest): (&Path, &Value)| {
+            let place = RootPlace::deserialize(&manifest["root"]).ok()?;
+            slot::open(RootImage::at(dir, &place).ok()?).ok()
+        };
         Some(Self { image: open(image)?, again: open(again)? })
     }
 

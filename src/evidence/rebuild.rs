@@ -9,9 +9,10 @@ use serde_json::Value;
 use super::EvidenceError;
 use super::files::read;
 use super::place::{Slots, initrds, place};
+use crate::image::MANIFEST;
 use crate::image::sums::{SUMS, Sums, parse};
-use crate::image::{MANIFEST, ROOT};
 
+const TREE: &str = "root file system";
 /// The tree that all differences of an initrd are of, and where it lies in the root file system.
 const INITRD: (&str, &str) = ("initrd", "/boot/initrd.img");
 /// What holds the image's id, and so differs whenever anything does.
@@ -88,7 +89,8 @@ pub fn other_builder(dir: &Path) -> Result<Option<String>, EvidenceError> {
 /// A manifest cannot be read.
 pub fn compare(dir: &Path, dir_again: &Path) -> Result<Vec<Deviation>, EvidenceError> {
     let (image, again) = (manifest(dir)?, manifest(dir_again)?);
-    let mut all = files(&image, &again, Slots::open(dir, dir_again).as_ref());
+    let slots = Slots::open((dir, &image), (dir_again, &again));
+    let mut all = files(&image, &again, slots.as_ref());
     let same_tree = all.is_empty();
     for (image, again) in pairs(&image["disks"], &again["disks"], "file") {
         let name = image.or(again).and_then(|disk| disk["file"].as_str()).unwrap_or_default();
@@ -99,7 +101,7 @@ pub fn compare(dir: &Path, dir_again: &Path) -> Result<Vec<Deviation>, EvidenceE
     }
     if same_tree && image["root"] != again["root"] {
         all.push(deviation(
-            ROOT,
+            TREE,
             "all of it",
             "the trees are the same, and the file systems are not",
         ));
@@ -162,7 +164,6 @@ fn pairs<'a>(
 
 /// The root file system, path by path, and the initrd in it.
 fn files(image: &Value, again: &Value, slots: Option<&Slots>) -> Vec<Deviation> {
-    const TREE: &str = "root file system";
     let (mut all, mut inside) = (Vec::new(), Vec::new());
     for (image, again) in pairs(&image["files"], &again["files"], "path") {
         let path = image.or(again).and_then(|file| file["path"].as_str()).unwrap_or_default();

@@ -1,11 +1,17 @@
 //! The owner's signature.
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::files::Folder;
-use super::{EvidenceError, PROVENANCE, SIGNATURE, UPDATE, UPDATE_SIGNATURE, dsse, provenance};
+use super::files::{Folder, PIECE};
+use super::{
+    EvidenceError, PROVENANCE, ROOT, SIGNATURE, UPDATE, UPDATE_SIGNATURE, dsse, provenance,
+};
 use crate::deliver::update::Source;
+use crate::digest::Hasher;
+use crate::image::is_zero;
 use crate::image::sums::{SUMS, text};
+use crate::interrupt;
 use crate::minisign::SecretKey;
 use crate::whole::{Access, Whole};
 
@@ -48,17 +54,47 @@ pub fn sign(dir: &Path, key: &SecretKey) -> Result<Signed, EvidenceError> {
     Ok(Signed { id: folder.id, files: files.map(|(name, _)| name).to_vec() })
 }
 
-/// Signs for boxes alone what they are told of the image in a folder (docs/update.md). Of the image nothing but its description
-/// is read: a box compares what it gets with that.
+/// Puts beside the image in a folder what boxes without a network are given (docs/update.md): its root image, and, signed, what
+/// they are told of that.
 ///
 /// # Errors
-/// It is no image, or cannot be written to.
+/// It is no image, or damaged, or cannot be written to.
 pub fn sign_update(dir: &Path, key: &SecretKey) -> Result<Signed, EvidenceError> {
-    let description = Source::open(dir)?.description;
-    let (update, signature) = description.signed(key)?;
+    let source = Source::open(dir)?;
+    let (update, signature) = source.description.signed(key)?;
+    copy_root(dir, &source)?;
     replace(dir, UPDATE, &update)?;
     replace(dir, UPDATE_SIGNATURE, signature.as_bytes())?;
-    Ok(Signed { id: description.id, files: vec![UPDATE, UPDATE_SIGNATURE] })
+    Ok(Signed { id: source.description.id, files: vec![ROOT, UPDATE, UPDATE_SIGNATURE] })
+}
+
+fn copy_root(dir: &Path, source: &Source) -> Result<(), EvidenceError> {
+    let (root, path) = (source.root(), dir.join(ROOT));
+    let failed = |error| EvidenceError::io("writing", &path)(error);
+    Whole::beside(&path, Access::ReadOnly).write_with(failed, |file| {
+        file.set_len(root.size()).map_err(failed)?;
+        let mut hasher = Hasher::new();
+        let mut piece = vec![0; PIECE];
+        let mut at = 0;
+        while at < root.size() {
+            interrupt::check()?;
+            let len = usize::try_from(root.size() - at).map_or(PIECE, |left| left.min(PIECE));
+            let bytes = &mut piece[..len];
+            root.read_exact_at(bytes, at).map_err(EvidenceError::io("reading", root.path()))?;
+            hasher.update(&*bytes);
+            if !is_zero(bytes) {
+                file.write_all_at(bytes, at).map_err(failed)?;
+            }
+            at += len as u64;
+        }
+        match hasher.finish() == source.description.root.sha256 {
+            true => Ok(()),
+            false => Err(EvidenceError::damaged(
+                root.path(),
+                "its root image is not what manifest.json says",
+            )),
+        }
+    })
 }
 
 fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), EvidenceError> {

@@ -1,5 +1,5 @@
 //! Puts the disks together: every byte is made once, in memory, and from there digested and written to the image of
-//! each disk and to `root.img` at the same time.
+//! each disk at the same time.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -35,18 +35,17 @@ pub(super) struct Extent {
 pub(super) struct Contents {
     /// Each disk's extents, in order. The digest of a whole disk would be a digest of gigabytes of zeros.
     pub(super) disks: Vec<Vec<Extent>>,
-    /// Slot A, which is also all of `root.img`.
+    /// What slot A holds, on each of them.
     pub(super) root: Extent,
 }
 
-/// A file under way, and where slot A begins in it.
+/// A file under way.
 struct Target {
     path: PathBuf,
     file: SparseFile,
-    slot: u64,
 }
 
-/// Writes the disks' images and `root.img` into `dir`, synced.
+/// Writes the disks' images into `dir`, synced.
 pub(super) fn write(
     store: &Store,
     boot: &Boot<'_>,
@@ -61,31 +60,25 @@ pub(super) fn write(
         let path = dir.join(name);
         let mut file = SparseFile::create(&path, layout.disk_size())?;
         disks.push(boot.write(leg, &mut file, &path)?);
-        targets.push(Target { path, file, slot });
+        targets.push(Target { path, file });
     }
-    let path = dir.join(output::ROOT);
-    let file = SparseFile::create(&path, plan.size())?;
-    targets.push(Target { path, file, slot: 0 });
-
-    let root = Extent {
-        start: slot,
-        size: plan.size(),
-        digest: write_root(store, plan, &mut targets, events)?,
-    };
+    let digest = write_root(store, plan, slot, &mut targets, events)?;
+    let root = Extent { start: slot, size: plan.size(), digest };
     for extents in &mut disks {
         extents.push(root);
         extents.sort_by_key(|extent| extent.start);
     }
-    for Target { path, file, .. } in &targets {
+    for Target { path, file } in &targets {
         file.file.sync_all().map_err(ImageError::io("syncing", path))?;
     }
     Ok(Contents { disks, root })
 }
 
-/// Writes the root file system to all targets at once.
+/// Writes the root file system to all targets at once, from the byte `slot` on.
 fn write_root(
     store: &Store,
     plan: &ext4::Plan,
+    slot: u64,
     targets: &mut [Target],
     events: &dyn Fn(Event),
 ) -> Result<Digest, ImageError> {
@@ -94,10 +87,10 @@ fn write_root(
         let (hash, chunks) = sync_channel(QUEUE);
         let digest = scope.spawn(move || digest(&chunks));
         let (mut sinks, mut writers) = (vec![hash], Vec::new());
-        for Target { path, file, slot } in targets {
+        for Target { path, file } in targets {
             let (sink, chunks) = sync_channel(QUEUE);
             sinks.push(sink);
-            writers.push((path, scope.spawn(move || copy(&chunks, file, *slot))));
+            writers.push((path, scope.spawn(move || copy(&chunks, file, slot))));
         }
         let made = plan.write(store, |at, chunk| {
             events(Event::Root { done: at, total: plan.size() });

@@ -3,7 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::output;
 use crate::failure::IoFailure;
 use crate::store::StoreError;
 use crate::tree::TreeError;
@@ -100,7 +99,7 @@ impl ImageError {
     pub(super) fn ext4(what: &str) -> impl FnOnce(mkext4::Error) -> Self {
         let what = what.to_owned();
         move |source| match source {
-            mkext4::Error::Io(source) => Self::io("writing", Path::new(output::ROOT))(source),
+            mkext4::Error::Io(source) => Self::io("writing", Path::new("the root slot"))(source),
             source => Self::Ext4 { what, source },
         }
     }

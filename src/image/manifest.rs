@@ -1,6 +1,6 @@
 //! `manifest.json`: what an image was made of and what is in it. One line per input and per file, sorted;
 //! nothing of the machine that built it. A disk's `extents` are the parts of its image that hold something, each with
-//! its digest; all other bytes of the disk are zero.
+//! its digest; all other bytes of the disk are zero. `root` is where the root image lies ([`super::root`]).
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -16,7 +16,7 @@ use crate::lock::{Deb, DebArchive, Group, Lock};
 use crate::tree::{Entry, Node, Tree, TreePath};
 
 /// Raise this when readers must change.
-const SCHEMA: u32 = 3;
+const SCHEMA: u32 = 4;
 
 /// Everything of the lock that shapes the image, as a list; the tools that only test it are left out.
 pub(super) fn inputs(lock: &Lock) -> Value {
@@ -65,15 +65,19 @@ pub(super) fn write(
     root: &Tree,
     contents: &Contents,
 ) -> Result<(), ImageError> {
+    let files = output::disks(layout.disks());
     let head = json!({
         "schema": SCHEMA, "id": id, "appliance": spec.name, "epoch": spec.epoch,
         "tree": root.id(), "raid": layout.disks().raid(), "formats": spec.formats,
         "ports": spec.ports, "built": built(spec),
-        "root": {"file": output::ROOT, "size": contents.root.size, "sha256": contents.root.digest},
+        "root": {
+            "file": files[0], "start": contents.root.start, "size": contents.root.size,
+            "sha256": contents.root.digest,
+        },
     });
     let disks: Vec<_> = layout
         .legs()
-        .zip(output::disks(layout.disks()))
+        .zip(files)
         .zip(&contents.disks)
         .map(|((leg, file), extents)| disk(layout, leg, file, extents))
         .collect();

@@ -1,4 +1,4 @@
-//! From a tree to disks: `root.img` (one slot) and `disk.img`, or one for each leg of a mirror, in user space.
+//! From a tree to disks: `disk.img`, or one for each leg of a mirror, in user space.
 //!
 //! Every byte is a function of the [`ImageSpec`]: no clock, no random source, no program of the host. What
 //! the image holds and where is in [`layout`]; how it starts is in `grub/grub.cfg` and `initrd/init.sh`.
@@ -18,6 +18,7 @@ mod manifest;
 pub mod md;
 mod naming;
 mod output;
+mod root;
 mod secrets;
 pub(crate) mod slot;
 mod sparse;
@@ -28,7 +29,8 @@ pub use error::ImageError;
 pub use grub::GrubParts;
 pub use initrd::{MDADM as INITRD_MDADM, WANTED as INITRD_MODULES};
 pub use naming::named;
-pub use output::{MANIFEST, ROOT};
+pub use output::MANIFEST;
+pub use root::{Place as RootPlace, RootImage};
 pub(crate) use sparse::{is_zero, punch_hole};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,7 +95,7 @@ pub enum Event {
 pub struct BuiltImage {
     /// 16 hexadecimal digits.
     pub id: String,
-    /// `images/<id>`, with the disks, `root.img` and `manifest.json`.
+    /// `images/<id>`, with the disks and `manifest.json`.
     pub dir: PathBuf,
     /// Whether it was there already.
     pub found: bool,
@@ -104,11 +106,6 @@ impl BuiltImage {
     pub fn disks(&self) -> Vec<PathBuf> {
         let names = output::disks_in(&self.dir).unwrap_or_default();
         names.iter().map(|name| self.dir.join(name)).collect()
-    }
-
-    /// The root slot alone.
-    pub fn root(&self) -> PathBuf {
-        self.dir.join(output::ROOT)
     }
 }
 
@@ -142,7 +139,7 @@ pub fn build(
     events(Event::Step("writing the disk"));
     let boot = disk::Boot::new(spec, &layout, &id, &starter)?;
     let contents = disk::write(store, &boot, &plan, work.path(), events)?;
-    let mut sums = sums::Sums::from([(output::ROOT.to_owned(), contents.root.digest)]);
+    let mut sums = sums::Sums::new();
     for (name, text) in spec.beside {
         sums::save(&work.path().join(name), text.as_bytes())?;
         sums.insert((*name).to_owned(), Digest::of(text.as_bytes()));

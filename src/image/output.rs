@@ -1,12 +1,12 @@
 //! The folder `images/`.
 //!
 //! ```text
-//! images/<id>/{disk.img,root.img,manifest.json}   a finished image; never changed. A mirror has disk-1.img and
-//!                                                 disk-2.img; beside them lie SHA256SUMS and what `evidence` knows
-//! images/current -> <id>                          the newest; switched last, by a rename
-//! images/.building-XXXXXX/                        under way; held (flock) by its builder
-//! images/.verify-XXXXXX/                          the same of an image that is built again to be compared
-//! images/.lock                                    held for moments: making, sweeping, switching
+//! images/<id>/{disk.img,manifest.json}   a finished image; never changed. A mirror has disk-1.img and disk-2.img;
+//!                                        beside them lie SHA256SUMS and what `evidence` knows
+//! images/current -> <id>                 the newest; switched last, by a rename
+//! images/.building-XXXXXX/               under way; held (flock) by its builder
+//! images/.verify-XXXXXX/                 the same of an image that is built again to be compared
+//! images/.lock                           held for moments: making, sweeping, switching
 //! ```
 //!
 //! An image is written under another name, synced, and renamed, so a name that exists is whole; a builder
@@ -20,9 +20,7 @@ use std::path::{Path, PathBuf};
 use super::ImageError;
 use crate::appliance::Disks;
 
-/// The root slot's file in an image's folder.
-pub const ROOT: &str = "root.img";
-/// The file there that says what is in the image.
+/// The file in an image's folder that says what is in the image.
 pub const MANIFEST: &str = "manifest.json";
 const SINGLE: &[&str] = &["disk.img"];
 const MIRROR: &[&str] = &["disk-1.img", "disk-2.img"];
@@ -97,7 +95,7 @@ impl Images {
         let written = |name: &str| fs::metadata(dir.join(name)).ok()?.modified().ok();
         let last = written(MANIFEST)?;
         let whole = |name: &&str| written(name).is_some_and(|time| time <= last);
-        (disks_in(&dir)?.iter().all(whole) && whole(&ROOT)).then_some(dir)
+        disks_in(&dir)?.iter().all(whole).then_some(dir)
     }
 
     /// Makes a folder to build in.
@@ -220,7 +218,7 @@ mod tests {
 
     fn finished(images: &Images, id: &str) -> PathBuf {
         let work = images.begin().expect("begins");
-        for name in MIRROR.iter().chain(&[ROOT, MANIFEST]) {
+        for name in MIRROR.iter().chain(&[MANIFEST]) {
             fs::write(work.path().join(name), id).expect("writes");
         }
         images.finish(work, id).expect("finishes").0
@@ -283,7 +281,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary folder");
         let images = Images::open(dir.path()).expect("opens");
         let image = finished(&images, "id");
-        for name in [ROOT, DISK, MANIFEST] {
+        for name in [DISK, MANIFEST] {
             fs::remove_file(image.join(name)).expect("removes");
             assert_eq!(images.find("id"), None, "{name}");
             assert_eq!(finished(&images, "id"), image);

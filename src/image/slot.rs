@@ -1,11 +1,11 @@
-//! The file system in an image of a root slot, opened to read its files.
+//! The file system in a root image, opened to read its files.
 
-use std::fs::File;
+use std::error::Error;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 use ext4_view::{Ext4, Ext4Error, Ext4Read};
+
+use super::RootImage;
 
 /// Where the superblock is, and its length (Documentation/filesystems/ext4/super.rst of the kernel).
 const SUPERBLOCK: u64 = 1024;
@@ -13,21 +13,25 @@ const LENGTH: usize = 1024;
 /// `s_log_block_size` of the largest blocks there are, 64 KiB.
 const LARGEST_BLOCKS: u32 = 6;
 
-/// Opens the file system in a file.
+impl Ext4Read for RootImage {
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(self.read_exact_at(bytes, at)?)
+    }
+}
+
+/// Opens the file system in a root image.
 ///
 /// # Errors
-/// The file cannot be read, or holds no ext4, or one that says that it is larger than the file.
-pub(crate) fn open(path: &Path) -> io::Result<Ext4> {
-    let file = File::open(path)?;
-    let size = file.metadata()?.len();
+/// It cannot be read, or holds no ext4, or one that says that it is larger.
+pub(crate) fn open(image: RootImage) -> io::Result<Ext4> {
     let mut superblock = [0; LENGTH];
-    match file.read_exact_at(&mut superblock, SUPERBLOCK) {
+    match image.read_exact_at(&mut superblock, SUPERBLOCK) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             return Err(io::Error::other("it is too short for a file system"));
         }
         result => result?,
     }
-    load(&superblock, size, Box::new(file))
+    load(&superblock, image.size(), Box::new(image))
 }
 
 /// Memory is taken for as many groups of blocks as there are said to be, and for some blocks, before any of them is looked at.
@@ -41,7 +45,7 @@ fn load(superblock: &[u8; LENGTH], size: u64, reader: Box<dyn Ext4Read>) -> io::
     let blocks = u128::from(s_blocks_count_lo) | u128::from(s_blocks_count_hi) << 32;
     let claimed = blocks << (10 + s_log_block_size);
     if claimed > u128::from(size) {
-        let why = format!("its file system is {claimed} bytes long, and the file only {size}");
+        let why = format!("its file system is {claimed} bytes long, and the image only {size}");
         return Err(io::Error::other(why));
     }
     Ext4::load(reader).map_err(|error: Ext4Error| io::Error::other(error))
@@ -74,10 +78,11 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let refused = |bytes: &[u8], why: &str| {
             std::fs::write(file.path(), bytes).expect("written");
-            let error = open(file.path()).map(|_| ()).expect_err("it is no file system");
+            let image = RootImage::of_file(file.reopen().expect("opened"));
+            let error = open(image).map(|_| ()).expect_err("it is no file system");
             assert!(error.to_string().contains(why), "{error}");
         };
-        refused(&bytes, "and the file only 4096");
+        refused(&bytes, "and the image only 4096");
         refused(&bytes[..1500], "too short");
         bytes[0x400 + 0x18] = 18;
         refused(&bytes, "blocks of more than 64 KiB");

@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use chatimg::image::INITRD_MODULES;
+use chatimg::image::{INITRD_MODULES, RootImage};
 use chatimg::lock::{Deb, Group, Lock, Wheel};
 use chatimg::store::Store;
 use ext4_view::Ext4;
@@ -180,9 +180,9 @@ fn field(deb: &Deb, name: &str) -> String {
 
 /// A kernel with a few of its modules, out of the root slot of `images/current`.
 fn kernel(top: &Path, files: &Path) {
-    let root = top.join("images/current/root.img");
-    let slot = Ext4::load_from_path(&root)
+    let root = RootImage::open(&top.join("images/current"))
         .unwrap_or_else(|error| panic!("{error}\nrun `cargo run --release -- build` first"));
+    let slot = Ext4::load(Box::new(root)).expect("a file system");
     let boot = slot.read_dir("/boot").expect("/boot");
     let mut names = boot.map(|entry| entry.expect("an entry").file_name().display().to_string());
     let name = names.find(|name| name.starts_with("vmlinuz-")).expect("a kernel");

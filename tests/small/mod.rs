@@ -17,6 +17,14 @@ use chatimg::tree::{Entry, Meta, Node, Tree, TreePath};
 pub const SLOT: u64 = 64 << 20;
 pub const EPOCH: i64 = 1_700_000_000;
 
+/// The root image of the image in a folder.
+pub fn root(dir: &Path) -> Vec<u8> {
+    let root = image::RootImage::open(dir).expect("a root image");
+    let mut bytes = vec![0; usize::try_from(root.size()).expect("a size")];
+    root.read_exact_at(&mut bytes, 0).expect("reads");
+    bytes
+}
+
 /// What an image is made of.
 pub struct Fixture {
     pub dir: PathBuf,

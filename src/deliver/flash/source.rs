@@ -13,7 +13,7 @@ use crate::image::MANIFEST;
 use crate::image::layout::{MIB, Part, Span};
 
 /// The version of `manifest.json` that is understood.
-const SCHEMA: u32 = 3;
+const SCHEMA: u32 = 4;
 
 /// An image, as its manifest describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn what_is_not_zero_and_where_settings_go_is_known() {
-        let source = open(&json!({"schema": 3, "id": "x", "disks": [disk()]})).expect("opens");
+        let source = open(&json!({"schema": 4, "id": "x", "disks": [disk()]})).expect("opens");
         let Leg { size, extents, settings, .. } = &source.legs[0];
         assert_eq!((*size, *settings), (8 << 20, Some(Span { start: 2 << 20, len: 1 << 20 })));
         let spans: Vec<_> =
@@ -228,7 +228,7 @@ mod tests {
     fn a_mirror_has_two_legs() {
         let mut second = disk();
         second["file"] = json!("disk-2.img");
-        let source = open(&json!({"schema": 3, "id": "x", "disks": [disk(), second]}));
+        let source = open(&json!({"schema": 4, "id": "x", "disks": [disk(), second]}));
         assert_eq!(source.expect("opens").legs.len(), 2);
     }
 
@@ -250,12 +250,12 @@ mod tests {
         for (pointer, value, expected) in table {
             let mut disk = disk();
             *disk.pointer_mut(pointer).expect("a field") = value;
-            let error = open(&json!({"schema": 3, "id": "x", "disks": [disk]})).expect_err(pointer);
+            let error = open(&json!({"schema": 4, "id": "x", "disks": [disk]})).expect_err(pointer);
             assert!(error.contains(expected), "{error}");
         }
         for (manifest, expected) in [
             (json!({"schema": 2}), "another version"),
-            (json!({"schema": 3, "id": "x", "disks": []}), "no disk"),
+            (json!({"schema": 4, "id": "x", "disks": []}), "no disk"),
             (json!({"id": "x"}), "schema"),
         ] {
             let error = open(&manifest).expect_err(expected);

@@ -10,16 +10,14 @@
 //! Only an image that is still in `images/` can be shown, so without it all goes as before, but more of it.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::chunks::{BLOCK, ChunkError, Chunks, Hash, hash};
 use super::{Source, UpdateError};
-use crate::image::ROOT;
+use crate::image::RootImage;
 use crate::parallel;
 
 /// Lacking blocks of a part, at most.
@@ -52,7 +50,7 @@ pub(super) struct Part {
 /// The image that runs, as far as it is not in the new one.
 #[derive(Clone, Debug)]
 pub struct Old {
-    root: Arc<File>,
+    root: Arc<RootImage>,
     gone: Vec<usize>,
     /// The BLAKE2b-128 of the gone blocks' hashes: whether box and chatimg mean the same ones.
     pub(super) hash: Hash,
@@ -60,7 +58,7 @@ pub struct Old {
 
 impl Old {
     /// Of an image whose contents are known.
-    pub(super) fn new(root: File, have: &Chunks, image: &Chunks) -> Self {
+    pub(super) fn new(root: RootImage, have: &Chunks, image: &Chunks) -> Self {
         let kept: HashSet<&Hash> = image.blocks.iter().collect();
         let all = have.blocks.iter().enumerate();
         let (gone, hashes): (Vec<usize>, Vec<Hash>) =
@@ -76,7 +74,10 @@ impl Old {
         let source = Source::open(dir)?;
         let have = source.chunks(&|_| ())?;
         let root = source.root().try_clone();
-        let root = root.map_err(|source| UpdateError::Read { path: dir.join(ROOT), source })?;
+        let root = root.map_err(|error| UpdateError::Read {
+            path: source.root().path().to_owned(),
+            source: error,
+        })?;
         Ok(Self::new(root, &have, image))
     }
 
@@ -86,7 +87,11 @@ impl Old {
     }
 
     /// Cuts the lacking blocks of a new image into parts.
-    pub(super) fn parts(&self, root: &File, lacking: &[usize]) -> Result<Vec<Part>, ChunkError> {
+    pub(super) fn parts(
+        &self,
+        root: &RootImage,
+        lacking: &[usize],
+    ) -> Result<Vec<Part>, ChunkError> {
         let known = self.anchors()?;
         let ranges: Vec<Range<usize>> = ranges(lacking.len()).collect();
         let parts = parallel::try_map(&ranges, |blocks| {
@@ -148,7 +153,7 @@ fn like(mut places: Vec<usize>, total: usize) -> Like {
 }
 
 /// Reads blocks by their numbers.
-pub(super) fn read(file: &File, blocks: &[usize]) -> io::Result<Vec<u8>> {
+pub(super) fn read(file: &RootImage, blocks: &[usize]) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; blocks.len() * BLOCK];
     let mut at = 0;
     for run in blocks.chunk_by(|one, next| one + 1 == *next) {
@@ -198,9 +203,10 @@ mod tests {
         bytes
     }
 
-    fn image(bytes: &[u8]) -> (File, Chunks) {
+    fn image(bytes: &[u8]) -> (RootImage, Chunks) {
         let mut file = tempfile::tempfile().expect("file");
         file.write_all(bytes).expect("write");
+        let file = RootImage::of_file(file);
         let chunks = Chunks::read(&file, &|_| ()).expect("reads");
         (file, chunks)
     }

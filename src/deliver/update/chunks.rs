@@ -8,15 +8,14 @@
 //!
 //! A piece ends where its contents say so, so what moved inside the image (by whole blocks) is the same pieces again.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 use blake2::Blake2b;
 use blake2::Digest as _;
 use blake2::digest::consts::U16;
 
+use crate::image::RootImage;
 use crate::interrupt::Interrupted;
 use crate::parallel;
 
@@ -81,8 +80,8 @@ impl Chunks {
     ///
     /// # Errors
     /// It cannot be read, or is not whole blocks.
-    pub fn read(image: &File, progress: &(dyn Fn(u64) + Sync)) -> Result<Self, ChunkError> {
-        let size = image.metadata()?.len();
+    pub fn read(image: &RootImage, progress: &(dyn Fn(u64) + Sync)) -> Result<Self, ChunkError> {
+        let size = image.size();
         if !size.is_multiple_of(BLOCK as u64) {
             return Err(ChunkError::Ragged(size));
         }
@@ -126,7 +125,7 @@ mod tests {
     fn chunks(bytes: &[u8]) -> Result<Chunks, ChunkError> {
         let mut file = tempfile::tempfile().expect("file");
         file.write_all(bytes).expect("write");
-        Chunks::read(&file, &|_| ())
+        Chunks::read(&RootImage::of_file(file), &|_| ())
     }
 
     /// A block that says which it is.
@@ -210,7 +209,7 @@ mod tests {
         file.write_all(&image(0..3000)).expect("write");
         let told = std::sync::atomic::AtomicU64::new(0);
         let add = |bytes| _ = told.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
-        Chunks::read(&file, &add).expect("reads");
+        Chunks::read(&RootImage::of_file(file), &add).expect("reads");
         assert_eq!(told.into_inner(), 3000 * BLOCK as u64);
     }
 }

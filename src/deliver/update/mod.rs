@@ -1,8 +1,8 @@
 //! A new image for a running box, over ssh. `docs/update.md` has the plan of it, and the transfer protocol.
 //!
 //! ```text
-//! source        an image in images/: its root.img, its description, signed
-//! chunks        what root.img is made of: blocks, and pieces of blocks
+//! source        an image in images/: its root image, its description, signed
+//! chunks        what a root image is made of: blocks, and pieces of blocks
 //! remote        the way to the box: ssh, and what comes of a command there
 //! session       messages to and from the box's receiver
 //! alike         what of the image that runs is like what is lacking

@@ -1,6 +1,5 @@
 //! Lacking blocks as zstd streams: one for what is like nothing on the box, one for each part that is.
 
-use std::fs::File;
 use std::io::{self, Write};
 
 use zstd::zstd_safe::CParameter;
@@ -8,6 +7,7 @@ use zstd::zstd_safe::CParameter;
 use super::alike::{self, Like, Old, Part};
 use super::chunks::{BLOCK, ChunkError};
 use super::remote::RemoteError;
+use crate::image::RootImage;
 use crate::parallel;
 
 /// Compression; see `docs/architecture.md`, "Choices that need a word".
@@ -36,7 +36,7 @@ pub(super) trait Sink: Write {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Job<'a> {
     /// The root image.
-    pub(super) root: &'a File,
+    pub(super) root: &'a RootImage,
     /// Which blocks.
     pub(super) lacking: &'a [usize],
     /// The image that runs, if it is here.
@@ -165,10 +165,10 @@ mod tests {
         }
     }
 
-    fn file(bytes: &[u8]) -> File {
+    fn image(bytes: &[u8]) -> RootImage {
         let mut file = tempfile::tempfile().expect("file");
         file.write_all(bytes).expect("write");
-        file
+        RootImage::of_file(file)
     }
 
     fn noise(seed: u64, blocks: usize) -> Vec<u8> {
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn blocks_are_sent_in_order_and_no_others() {
         let bytes = noise(1, 600);
-        let root = file(&bytes);
+        let root = image(&bytes);
         let lacking: Vec<usize> = [0, 2, 3].into_iter().chain(10..400).chain([599]).collect();
         let (mut streams, told) = (Streams::default(), Cell::new(0));
         let job = Job { root: &root, lacking: &lacking, old: None };
@@ -202,8 +202,8 @@ mod tests {
     fn what_is_like_the_old_image_takes_next_to_nothing() {
         let (one, two, new) = (noise(1, 2000), noise(2, 3000), noise(3, 2100));
         let bytes = [b"moved", &one[..], &new, &two[..], &[0; BLOCK - 5]].concat();
-        let (old, root) = (file(&[one, two].concat()), file(&bytes));
-        let read = |file: &File| Chunks::read(file, &|_| ()).expect("reads");
+        let (old, root) = (image(&[one, two].concat()), image(&bytes));
+        let read = |root: &RootImage| Chunks::read(root, &|_| ()).expect("reads");
         let (have, image) = (read(&old), read(&root));
         let old = Old::new(old, &have, &image);
         let lacking: Vec<usize> = (0..image.blocks.len()).collect();

@@ -1,7 +1,7 @@
 //! An image on its way to a box: its root image, and what is said of it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::UpdateError;
 use super::chunks::Chunks;
 use crate::digest::Digest;
-use crate::image::{MANIFEST, ROOT};
+use crate::image::{MANIFEST, RootImage, RootPlace};
 use crate::minisign::SecretKey;
 
 /// The version of `manifest.json` that is understood.
-const UNDERSTOOD: u32 = 3;
+const UNDERSTOOD: u32 = 4;
 /// The version of `update.json` that is made.
 const SCHEMA: u32 = 1;
 
@@ -37,7 +37,7 @@ pub struct Description {
     pub schema: u32,
 }
 
-/// The root image's file.
+/// Of the root image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootFile {
     /// Of all its bytes.
@@ -89,8 +89,12 @@ impl Description {
 pub struct Source {
     /// What is said of it.
     pub description: Description,
-    path: PathBuf,
-    root: File,
+    root: RootImage,
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    root: RootPlace,
 }
 
 impl Source {
@@ -99,28 +103,19 @@ impl Source {
     /// # Errors
     /// It is of another version, or its files do not fit each other.
     pub fn open(dir: &Path) -> Result<Self, UpdateError> {
-        let (manifest, path) = (dir.join(MANIFEST), dir.join(ROOT));
-        let read = |path: &Path, source| UpdateError::Read { path: path.to_owned(), source };
-        let text = fs::read(&manifest).map_err(|error| read(&manifest, error))?;
-        let description = Description::of_manifest(&text, &manifest)?;
-        let root = File::open(&path).map_err(|error| read(&path, error))?;
-        let size = root.metadata().map_err(|error| read(&path, error))?.len();
-        if size != description.root.size {
-            let expected = description.root.size;
-            let why = format!("root.img has {size} bytes, not {expected}");
-            return Err(UpdateError::Manifest { path: manifest, why });
-        }
-        Ok(Self { description, path, root })
+        let path = dir.join(MANIFEST);
+        let read = |path: PathBuf| |source| UpdateError::Read { path, source };
+        let text = fs::read(&path).map_err(read(path.clone()))?;
+        let description = Description::of_manifest(&text, &path)?;
+        let Manifest { root: place } = serde_json::from_slice(&text)
+            .map_err(|error| UpdateError::Manifest { path, why: error.to_string() })?;
+        let root = RootImage::at(dir, &place).map_err(read(dir.join(&place.file)))?;
+        Ok(Self { description, root })
     }
 
     /// The root image.
-    pub fn root(&self) -> &File {
+    pub fn root(&self) -> &RootImage {
         &self.root
-    }
-
-    /// Its file.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Cuts the root image up, on all cores.
@@ -129,7 +124,7 @@ impl Source {
     /// It cannot be read.
     pub fn chunks(&self, progress: &(dyn Fn(u64) + Sync)) -> Result<Chunks, UpdateError> {
         Chunks::read(&self.root, progress)
-            .map_err(|source| UpdateError::Chunks { path: self.path.clone(), source })
+            .map_err(|source| UpdateError::Chunks { path: self.root.path().to_owned(), source })
     }
 }
 
@@ -142,22 +137,22 @@ mod tests {
     fn open(manifest: &serde_json::Value, root: &[u8]) -> Result<Source, String> {
         let dir = tempfile::tempdir().expect("folder");
         fs::write(dir.path().join("manifest.json"), manifest.to_string()).expect("write");
-        fs::write(dir.path().join("root.img"), root).expect("write");
+        fs::write(dir.path().join("disk.img"), root).expect("write");
         Source::open(dir.path()).map_err(|error| error.to_string())
     }
 
     fn manifest() -> serde_json::Value {
         json!({
-            "schema": 3, "id": "3150c281b22d6c0c", "appliance": "chat.example", "raid": "mirror",
+            "schema": 4, "id": "3150c281b22d6c0c", "appliance": "chat.example", "raid": "mirror",
             "epoch": 1_795_140_670, "tree": "t",
-            "root": {"file": "root.img", "size": 3, "sha256": Digest::of(b"abc")},
+            "root": {"file": "disk.img", "start": 1, "size": 3, "sha256": Digest::of(b"abc")},
             "formats": {"matrix-synapse": ["1.142.0", "1.98"]}, "disks": [], "files": [],
         })
     }
 
     #[test]
     fn a_description_is_always_the_same_bytes() {
-        let source = open(&manifest(), b"abc").expect("opens");
+        let source = open(&manifest(), b"-abc").expect("opens");
         let bytes = source.description.to_bytes().expect("writes");
         let expected = "{\"appliance\":\"chat.example\",\"epoch\":1795140670,\
             \"formats\":{\"matrix-synapse\":[\"1.142.0\",\"1.98\"]},\"id\":\"3150c281b22d6c0c\",\
@@ -171,17 +166,21 @@ mod tests {
     fn an_image_without_formats_has_none() {
         let mut manifest = manifest();
         manifest.as_object_mut().expect("a table").remove("formats");
-        let source = open(&manifest, b"abc").expect("opens");
+        let source = open(&manifest, b"-abc").expect("opens");
         assert!(source.description.formats.is_empty());
     }
 
     #[test]
     fn files_that_do_not_fit_are_refused() {
-        let error = open(&manifest(), b"abcd").expect_err("refused");
-        assert!(error.contains("root.img has 4 bytes, not 3"), "{error}");
+        let error = open(&manifest(), b"abc").expect_err("refused");
+        assert!(error.contains("it has 3 bytes, not 3 from byte 1 on"), "{error}");
         let mut other = manifest();
-        other["schema"] = json!(4);
-        let error = open(&other, b"abc").expect_err("refused");
-        assert!(error.contains("of version 4"), "{error}");
+        other["root"]["file"] = json!("../disk.img");
+        let error = open(&other, b"-abc").expect_err("refused");
+        assert!(error.contains("is no name of a file"), "{error}");
+        let mut other = manifest();
+        other["schema"] = json!(3);
+        let error = open(&other, b"-abc").expect_err("refused");
+        assert!(error.contains("of version 3"), "{error}");
     }
 }

@@ -1,7 +1,6 @@
 //! What the box lacks of an image, and getting it there.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use super::remote::{Remote, RemoteError};
 use super::session::Session;
 use super::wire::Message;
 use super::{Description, Event, Source, UpdateError};
+use crate::image::RootImage;
 use crate::minisign::SecretKey;
 
 const PROTOCOL: u32 = 1;
@@ -102,7 +102,7 @@ impl Offered {
         (self.lacking.len() * BLOCK) as u64
     }
 
-    fn job<'a>(&'a self, root: &'a File) -> Job<'a> {
+    fn job<'a>(&'a self, root: &'a RootImage) -> Job<'a> {
         Job { root, lacking: &self.lacking, old: self.old.as_ref() }
     }
 }
@@ -165,7 +165,7 @@ impl<'a> Transfer<'a> {
         packed.and_then(|()| sink.finish()).map_err(|error| {
             match error.downcast::<RemoteError>() {
                 Ok(error) => error.into(),
-                Err(source) => UpdateError::Read { path: image.path().to_owned(), source },
+                Err(source) => UpdateError::Read { path: image.root().path().to_owned(), source },
             }
         })?;
         self.session.send(json!({"op": "end"}), &[])?;
@@ -300,7 +300,7 @@ impl Offered {
     ///
     /// # Errors
     /// The image cannot be read.
-    pub fn download(&self, root: &File, events: &dyn Fn(Event)) -> io::Result<u64> {
+    pub fn download(&self, root: &RootImage, events: &dyn Fn(Event)) -> io::Result<u64> {
         let total = self.size();
         let mut counter = Counter::default();
         let progress = |done| events(Event::Sending { done, total });

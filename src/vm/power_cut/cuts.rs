@@ -277,6 +277,7 @@ pub(super) fn pieces(log: &Log, waiting: &Waiting, kept: &Kept) -> Vec<Piece> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::RootImage;
     use crate::image::envblock::EnvBlock;
     use crate::image::layout::Span;
 
@@ -330,8 +331,10 @@ mod tests {
                 esp: Span { start: 4096, len: 4096 },
                 slots: [1, 2].map(|n| Span { start: n * SLOT, len: SLOT }),
             };
-            let candidates =
-                ["old", "new"].map(|id| Candidate { id: id.to_owned(), root: path(id) });
+            let candidates = ["old", "new"].map(|id| {
+                let file = std::fs::File::open(path(id)).expect("image");
+                Candidate { id: id.to_owned(), root: RootImage::of_file(file).into() }
+            });
             let wanted = Wanted { random, seed: 7, boots };
             find(&self.log, &[path("disk")], &places, &candidates, wanted).expect("found")
         }

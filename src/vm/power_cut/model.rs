@@ -4,10 +4,12 @@ use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::cuts::Piece;
 use super::record::{Log, What};
+use crate::image::RootImage;
 use crate::image::envblock::{self, EnvBlock};
 use crate::image::layout::{SECTOR, Span};
 
@@ -37,7 +39,7 @@ pub(super) struct Candidate {
     /// As the boot state names it.
     pub(super) id: String,
     /// Its root image.
-    pub(super) root: PathBuf,
+    pub(super) root: Arc<RootImage>,
 }
 
 /// Where things lie.
@@ -66,7 +68,7 @@ impl Places {
 pub(super) struct Model {
     places: Places,
     ids: Vec<String>,
-    images: Vec<(File, u64)>,
+    images: Vec<Arc<RootImage>>,
     disks: Vec<Disk>,
     digest: u64,
 }
@@ -118,22 +120,16 @@ impl Model {
         places: &Places,
         candidates: &[Candidate],
     ) -> io::Result<Self> {
-        let open = |path: &Path| {
-            let file = File::open(path)?;
-            let len = file.metadata()?.len();
-            Ok::<_, io::Error>((file, len))
-        };
-        let roots = candidates.iter().map(|candidate| open(&candidate.root));
-        let images = roots.collect::<Result<Vec<_>, _>>()?;
+        let images: Vec<_> = candidates.iter().map(|it| Arc::clone(&it.root)).collect();
         let ids = candidates.iter().map(|candidate| candidate.id.clone()).collect();
-        let none = || images.iter().map(|(_, len)| Difference::none(*len)).collect::<Vec<_>>();
+        let none = || images.iter().map(|image| Difference::none(image.size())).collect::<Vec<_>>();
         let boot = vec![0; places.slots[0].start as usize];
         let blank = || Disk { esp_copy: 0, boot: boot.clone(), slots: [none(), none()] };
         let blanks = disks.iter().map(|_| blank()).collect();
         let mut model = Self { places: places.clone(), ids, images, disks: blanks, digest: 0 };
         let mut bytes = vec![0; CHUNK];
         for (disk, path) in disks.iter().enumerate() {
-            let (file, _) = open(path)?;
+            let file = File::open(path)?;
             let [_, b] = places.slots;
             let end = b.start + b.len;
             for start in (0..end).step_by(CHUNK) {
@@ -243,14 +239,14 @@ impl Model {
             }
         }
         for (slot, span) in self.places.slots.into_iter().enumerate() {
-            for (image, (file, len)) in self.images.iter().enumerate() {
+            for (image, root) in self.images.iter().enumerate() {
                 let start = offset.max(span.start);
-                let end = (offset + bytes.len() as u64).min(span.start + len);
+                let end = (offset + bytes.len() as u64).min(span.start + root.size());
                 if start >= end {
                     continue;
                 }
                 let mut wanted = vec![0; (end - start) as usize];
-                file.read_exact_at(&mut wanted, start - span.start)?;
+                root.read_exact_at(&mut wanted, start - span.start)?;
                 let there = &bytes[(start - offset) as usize..(end - offset) as usize];
                 let difference = &mut self.disks[disk].slots[slot][image];
                 let sectors = wanted.chunks(SECTOR as usize).zip(there.chunks(SECTOR as usize));

@@ -11,7 +11,7 @@ use super::cuts::{self, Found, Kept, Wanted};
 use super::model::{Candidate, Held, Places, State};
 use super::record::{Log, Recorder, Waiting, What};
 use crate::image::layout::{Layout, Part};
-use crate::image::{ROOT, punch_hole};
+use crate::image::{RootImage, punch_hole};
 use crate::vm::Event;
 use crate::vm::drives::Medium;
 use crate::vm::failure::TestFailure;
@@ -89,7 +89,7 @@ impl Run<'_> {
     fn find_cuts(&self, step: &ReplayPowerCuts, log: &Log) -> Result<Found, Stop> {
         let before = self.paths(&names(BEFORE, self.guest.make.drives.count()));
         let wanted = Wanted { random: step.random, seed: step.seed, boots: step.boots };
-        let found = cuts::find(log, &before, &self.places()?, &self.candidates(), wanted)
+        let found = cuts::find(log, &before, &self.places()?, &self.candidates()?, wanted)
             .map_err(failed("going through the recording"))?;
         let found = found.map_err(|fault| {
             let expected = "a box that can start after each power cut, with what it is to start";
@@ -112,7 +112,7 @@ impl Run<'_> {
         log: &Log,
         found: &Found,
     ) -> Result<Vec<String>, Stop> {
-        let candidates = self.candidates();
+        let candidates = self.candidates()?;
         let disks = names(BEFORE, self.guest.make.drives.count());
         let before = self.paths(&disks);
         let open = |path: &PathBuf| File::options().read(true).write(true).open(path);
@@ -156,9 +156,12 @@ impl Run<'_> {
     }
 
     /// The image that is tested, and the test's other ones.
-    fn candidates(&self) -> Vec<Candidate> {
+    fn candidates(&self) -> Result<Vec<Candidate>, Stop> {
         let others = self.guest.setup.images.values().map(PathBuf::as_path);
-        let candidate = |dir: &Path| Candidate { id: id_of(dir), root: dir.join(ROOT) };
+        let candidate = |dir: &Path| {
+            let root = RootImage::open(dir).map_err(failed("opening a root image"))?;
+            Ok(Candidate { id: id_of(dir), root: root.into() })
+        };
         std::iter::once(self.guest.setup.image).chain(others).map(candidate).collect()
     }
 
