@@ -191,6 +191,8 @@ fn with_element(files: &[(&str, &str)], pin: impl Fn(Digest) -> String) -> Copy 
 
 fn composed(copy: &Copy) -> Result<(Project, Tree), ApplianceError> {
     let project = Project::at(copy.dir().to_owned());
+    // What the archives no longer list was locked anew.
+    project::fetch(&project.store, &project.lock, &[Group::Build, Group::Image]);
     let (tools, _) = project.tools(Group::Build);
     let Project { store, plan, lock, dir } = &project;
     let declarations = Declarations::load(&dir.join("overlays/debian")).expect("declarations");

@@ -1,19 +1,20 @@
 //! Packages that users add, with all that they need, whatever their scripts do: the same tree twice, and that of real dpkg.
 //!
-//! CI takes a small set; `CHATIMG_PACKAGES=all` takes all, and the names of sets or packages those. What is not in the store is locked
-//! and fetched from the machine's archives.
+//! CI takes a small set; `CHATIMG_PACKAGES=all` takes all, and the names of sets or of any packages those. What is not in the store is
+//! locked and fetched from the machine's archives.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::OnceLock;
 
 use crate::project::deb::OwnDeb;
-use crate::project::{Copy, Project, chatimg, lay_out, text};
+use crate::project::{Copy, Project, chatimg, fetch, lay_out, settings, text};
 use crate::reference::reference;
 use chatimg::compose::{
     ComposeError, Declarations, Inputs, installed, parity, strip, understood, without_secrets,
 };
 use chatimg::debian::keyring::Keyring;
-use chatimg::fetch::{self, Http, Settings, Sources};
+use chatimg::fetch::{Http, Sources};
 use chatimg::lock::{Group, Lock, Online, deb::UpdateSet, resolve};
 use chatimg::sandbox;
 use chatimg::store::Store;
@@ -81,12 +82,7 @@ impl Bench {
         let names = packages.iter().chain(&["passwd", "systemd-sysv"]).map(|&name| name.to_owned());
         request.debian = BTreeMap::from([(Group::Image, names.collect())]);
         (request.python, request.npm, request.url) = Default::default();
-        let home = PathBuf::from(std::env::var_os("HOME").expect("HOME"));
-        let settings = Settings {
-            config: home.join(".config/chatimg/config.toml"),
-            env: std::env::vars().collect(),
-            root: PathBuf::from("/"),
-        };
+        let settings = settings();
         let sources = Sources::discover(&settings).unwrap_or_else(|error| panic!("{error}"));
         let http = Http::new();
         let (config, note) = (&settings.config, &|_: &str| ());
@@ -96,10 +92,7 @@ impl Bench {
         let mut locked = locked.unwrap_or_else(|error| panic!("{packages:?}: {error}"));
         // What "now" is may not hang on the day of the test.
         locked.epoch = lock.epoch;
-        let wanted = fetch::wanted(&locked, &[Group::Image]);
-        let cancel = std::sync::atomic::AtomicBool::new(false);
-        fetch::fetch_all(store, &http, &sources, &wanted, &|_| (), &cancel)
-            .unwrap_or_else(|error| panic!("{packages:?}: {error}"));
+        fetch(store, &locked, &[Group::Image]);
         locked
     }
 
@@ -135,10 +128,15 @@ impl Bench {
 }
 
 fn chosen() -> Vec<(&'static str, Vec<&'static str>)> {
-    let wanted = std::env::var("CHATIMG_PACKAGES").unwrap_or_else(|_| "sample".to_owned());
-    let wanted: BTreeSet<_> = wanted.split([',', ' ']).collect();
+    static WANTED: OnceLock<String> = OnceLock::new();
+    let wanted = || std::env::var("CHATIMG_PACKAGES").unwrap_or_else(|_| "sample".to_owned());
+    let words = WANTED.get_or_init(wanted).split([',', ' ']).filter(|word| !word.is_empty());
+    let wanted: BTreeSet<_> = words.collect();
+    let mut others = wanted.clone();
+    others.remove("all");
     let mut chosen = Vec::new();
     for (name, packages) in SETS {
+        others.retain(|other| other != name && !packages.contains(other));
         let of_set: Vec<_> = match wanted.contains(name) || wanted.contains("all") {
             true => packages.to_vec(),
             false => packages.iter().copied().filter(|name| wanted.contains(name)).collect(),
@@ -146,6 +144,9 @@ fn chosen() -> Vec<(&'static str, Vec<&'static str>)> {
         if !of_set.is_empty() {
             chosen.push((*name, of_set));
         }
+    }
+    if !others.is_empty() {
+        chosen.push(("others", others.into_iter().collect()));
     }
     assert!(!chosen.is_empty(), "CHATIMG_PACKAGES names no set and no package");
     chosen

@@ -6,8 +6,10 @@ pub mod deb;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::AtomicBool;
 
 use chatimg::appliance::{self, Plan};
+use chatimg::fetch::{self, Http, Settings, Sources};
 use chatimg::lock::{Group, Lock};
 use chatimg::pipeline::Build;
 use chatimg::store::Store;
@@ -53,6 +55,24 @@ impl Project {
     pub fn lay_out(&self, dir: &Path) {
         lay_out(&self.store, &self.lock, dir);
     }
+}
+
+/// What this machine says of its archives.
+pub fn settings() -> Settings {
+    let home = PathBuf::from(std::env::var_os("HOME").expect("HOME"));
+    Settings {
+        config: home.join(".config/chatimg/config.toml"),
+        env: std::env::vars().collect(),
+        root: PathBuf::from("/"),
+    }
+}
+
+/// Fetches what a lock names and the store lacks.
+pub fn fetch(store: &Store, lock: &Lock, groups: &[Group]) {
+    let sources = Sources::discover(&settings()).unwrap_or_else(|error| panic!("{error}"));
+    let (wanted, cancel) = (fetch::wanted(lock, groups), AtomicBool::new(false));
+    fetch::fetch_all(store, &Http::new(), &sources, &wanted, &|_| (), &cancel)
+        .unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// Gives every .deb of a lock's image its usual name in `dir`.
