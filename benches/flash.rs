@@ -127,7 +127,7 @@ fn dense(dir: &Path) -> Source {
     }
     file.sync_all().expect("image");
     let disk = json!({"file": "disk.img", "size": DENSE, "partitions": [], "extents": extents});
-    let manifest = json!({"schema": 3, "id": "dense", "disks": [disk]});
+    let manifest = json!({"schema": chatimg::image::SCHEMA, "id": "dense", "disks": [disk]});
     std::fs::write(dir.join("manifest.json"), manifest.to_string()).expect("manifest");
     Source::open(dir).expect("image")
 }

@@ -16,6 +16,9 @@ pub(crate) enum Access {
     ReadOnly,
 }
 
+/// How files begin that are under way beside their places.
+pub(crate) const UNDER_WAY: &str = ".tmp";
+
 /// A file that is to come into the place of what has its name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Whole<'a> {
@@ -32,7 +35,7 @@ pub(crate) struct Whole<'a> {
 impl<'a> Whole<'a> {
     /// Made beside its place.
     pub(crate) fn beside(path: &'a Path, access: Access) -> Self {
-        Self { path, work: parent(path), prefix: ".tmp", access }
+        Self { path, work: parent(path), prefix: UNDER_WAY, access }
     }
 
     /// Writes these bytes.

@@ -62,15 +62,15 @@ impl World {
         current.into_os_string().into_string().unwrap()
     }
 
-    fn root(&self, id: &str) -> Vec<u8> {
-        small::root(&self.copy.images().join(id))
+    fn copy_root(&self, id: &str, to: impl Write) {
+        small::copy_root(&self.copy.images().join(id), to);
     }
 
     /// Bytes that an update of a box from one image to another takes on the wire. The box has it whole afterwards.
     fn wire(&self, from: &str, to: &str) -> u64 {
         let folder = self.path("box");
         fs::create_dir(&folder).unwrap();
-        fs::write(folder.join("running.img"), self.root(from)).unwrap();
+        self.copy_root(from, fs::File::create(folder.join("running.img")).unwrap());
         let state = json!({"id": from, "keys": [self.key]});
         fs::write(folder.join("box.json"), state.to_string()).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/update/real.py");
@@ -92,7 +92,7 @@ impl World {
         encoder.window_log(27).unwrap();
         encoder.set_parameter(CParameter::NbWorkers(2)).unwrap();
         encoder.set_parameter(CParameter::JobSize(32 << 20)).unwrap();
-        encoder.write_all(&self.root(id)).unwrap();
+        self.copy_root(id, &mut encoder);
         encoder.finish().unwrap().0
     }
 }

@@ -10,6 +10,7 @@ use std::process::Command;
 use crate::project;
 use crate::small::Fixture;
 use chatimg::appliance::Disks;
+use chatimg::digest::Digest;
 use chatimg::evidence::{self, compare};
 use chatimg::minisign::SecretKey;
 use chatimg::sbom;
@@ -124,6 +125,61 @@ fn no_bit_of_an_image_that_nobody_signed_can_change_unseen() {
     evidence::verify(&image, None).expect("whole again");
 }
 
+/// The sums are made anew, so that nothing else gives it away.
+#[test]
+fn a_root_image_that_the_disks_do_not_hold_is_refused() {
+    let dir = tempfile::tempdir().expect("folder");
+    let image = build(dir.path(), "x", Disks::Mirror);
+    let key = SecretKey::new().expect("key");
+    let write = |name: &str, text: &str| {
+        fs::set_permissions(image.join(name), Permissions::from_mode(0o644)).expect("mode");
+        fs::write(image.join(name), text).expect("writes");
+    };
+    let read = |name: &str| fs::read_to_string(image.join(name)).expect("reads");
+    let (manifest, sums) = (read("manifest.json"), read("SHA256SUMS"));
+    let said: Value = serde_json::from_str(&manifest).expect("JSON");
+    for (field, to) in [
+        ("file", Value::from("disk-2.img")),
+        ("start", Value::from(0)),
+        ("size", Value::from(4096)),
+        ("sha256", Digest::of(b"another").to_string().into()),
+    ] {
+        let mut other = said.clone();
+        other["root"][field] = to;
+        let other = other.to_string();
+        let digest = |text: &str| Digest::of(text.as_bytes()).to_string();
+        write("manifest.json", &other);
+        write("SHA256SUMS", &sums.replace(&digest(&manifest), &digest(&other)));
+        for error in [
+            evidence::verify(&image, None).expect_err(field),
+            evidence::sign(&image, &key).expect_err(field),
+        ] {
+            let error = error.to_string();
+            assert!(error.contains("its root image is not what the disks hold"), "{error}");
+        }
+    }
+    write("manifest.json", &manifest);
+    write("SHA256SUMS", &sums);
+    evidence::verify(&image, None).expect("whole");
+}
+
+/// An image that was signed for a box alone is no signed one, and what the box is told is true all the same.
+#[test]
+fn what_is_made_for_a_box_is_verified_with_the_image() {
+    let dir = tempfile::tempdir().expect("folder");
+    let image = build(dir.path(), "x", Disks::Mirror);
+    let key = SecretKey::new().expect("key");
+    evidence::sign_update(&image, &key).expect("signs");
+    assert_eq!(evidence::verify(&image, None).expect("whole").signed_by, None);
+    for name in ["root.img", "update.json"] {
+        let _flipped = Flipped::new(&image.join(name), 100, 3);
+        let error = evidence::verify(&image, None).expect_err(name).to_string();
+        assert!(error.contains(name), "{error}");
+    }
+    let error = evidence::verify(&image, Some(&key.public())).expect_err("not signed").to_string();
+    assert!(error.contains("chatimg sign"), "{error}");
+}
+
 #[test]
 fn a_signature_of_another_key_or_image_is_refused() {
     let dir = tempfile::tempdir().expect("folder");
@@ -191,12 +247,6 @@ fn two_images_are_compared_by_their_trees() {
     assert_eq!(lines.iter().filter(|line| line.contains("/usr/lib/modules")).count(), 1);
 }
 
-fn program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let mut found = std::env::split_paths(&path).map(|dir| dir.join(name));
-    found.find(|path| path.is_file())
-}
-
 #[test]
 fn others_programs_check_the_signatures() {
     let dir = tempfile::tempdir().expect("folder");
@@ -209,19 +259,14 @@ fn others_programs_check_the_signatures() {
         .status();
     assert!(sums.expect("sha256sum").success());
     assert_eq!(fs::read_to_string(image.join("SHA256SUMS")).expect("sums").lines().count(), 4);
-    if let Some(minisign) = program("minisign") {
-        for file in ["SHA256SUMS", "update.json"] {
-            let output = Command::new(&minisign)
-                .args(["-V", "-m", file, "-P", &key.public().to_string()])
-                .current_dir(&image)
-                .output();
-            let output = output.expect("minisign");
-            assert!(output.status.success(), "{output:?}");
-            assert!(
-                project::text(&output.stdout).contains("Trusted comment: image "),
-                "{output:?}"
-            );
-        }
+    for file in ["SHA256SUMS", "update.json"] {
+        let output = Command::new("minisign")
+            .args(["-V", "-m", file, "-P", &key.public().to_string()])
+            .current_dir(&image)
+            .output();
+        let output = output.expect("minisign; .ci/run installs it");
+        assert!(output.status.success(), "{output:?}");
+        assert!(project::text(&output.stdout).contains("Trusted comment: image "), "{output:?}");
     }
     // The envelope, as its specification has it, by OpenSSL.
     let text = fs::read_to_string(image.join("provenance.dsse.json")).expect("envelope");

@@ -203,6 +203,9 @@ fn the_manifest_tells_the_digests_and_every_file() {
     let root = small::root(&built.dir);
     assert_eq!(manifest["root"]["sha256"], Digest::of(&root).to_string());
     assert_eq!(manifest["root"]["size"], root.len());
+    let slot = Layout::new("sample", SLOT, Disks::Mirror).expect("layout").span(Part::RootA);
+    assert_eq!(manifest["root"]["start"], slot.start);
+    assert_eq!(manifest["root"]["file"], "disk-1.img");
     let disks = manifest["disks"].as_array().expect("disks");
     assert_eq!(disks.len(), 2);
     for (path, said) in built.disks().iter().zip(disks) {

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 const ID: &str = "0123456789abcdef";
 const OLD: &str = "fedcba9876543210";
+const BEFORE: usize = 3 * BLOCK;
 const BLOCK: usize = 4096;
 
 /// An image, a key and a box.
@@ -26,6 +27,11 @@ struct World {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A disk with a root image; something else lies before and behind it.
+fn disk(root: &[u8]) -> Vec<u8> {
+    [&[7; BEFORE], root, &[9; BLOCK]].concat()
 }
 
 impl World {
@@ -41,14 +47,14 @@ impl World {
         assert!(output.status.success(), "{}", text(&output.stderr));
         world.key = text(&output.stdout).trim().to_owned();
         fs::create_dir(world.path("image")).unwrap();
-        fs::write(world.path("image/disk.img"), &world.root).unwrap();
+        fs::write(world.path("image/disk.img"), disk(&world.root)).unwrap();
         let manifest = json!({
-            "schema": 4, "id": ID, "appliance": "chat.example", "raid": "none", "epoch": 2000, "tree": "t",
+            "schema": chatimg::image::SCHEMA, "id": ID, "appliance": "chat.example", "raid": "none", "epoch": 2000, "tree": "t",
             "formats": {"matrix-synapse": ["1.163.2", "1.100"]}, "disks": [], "files": [], "inputs": [
                 {"kind": "wheel", "name": "matrix-synapse", "version": "1.163.2", "env": "synapse"},
                 {"kind": "deb", "name": "nginx", "version": "1.26-3", "in-image": true},
             ],
-            "root": {"file": "disk.img", "start": 0, "size": world.root.len(), "sha256": Digest::of(&world.root)},
+            "root": {"file": "disk.img", "start": BEFORE, "size": world.root.len(), "sha256": Digest::of(&world.root)},
         });
         fs::write(world.path("image/manifest.json"), manifest.to_string()).unwrap();
         fs::create_dir(world.path("box")).unwrap();
@@ -227,14 +233,14 @@ fn what_is_like_the_image_that_runs_takes_little() {
     fs::create_dir_all(&images).unwrap();
     let manifest = fs::read_to_string(world.path("image/manifest.json")).unwrap();
     fs::write(images.join("manifest.json"), manifest.replace(ID, OLD)).unwrap();
-    fs::write(images.join("disk.img"), &old).unwrap();
+    fs::write(images.join("disk.img"), disk(&old)).unwrap();
     let with = sent("box.py");
     assert!(with < 10_000, "{with}");
     done(&world.update(&["--stage"]));
     assert!(fs::read(world.path("box/slot.img")).unwrap() == world.root);
     // What is here is not what the box has: nothing is like it.
     fs::write(world.path("box/slot.img"), b"").unwrap();
-    fs::write(images.join("disk.img"), &world.root).unwrap();
+    fs::write(images.join("disk.img"), disk(&world.root)).unwrap();
     assert_eq!(sent("box.py"), without);
 }
 
@@ -354,7 +360,7 @@ fn an_image_is_signed_for_a_box_without_a_network() {
     let words = World::fails(&world.chatimg(&["key", "sign", "box"]), 1);
     assert!(words.contains("box/manifest.json"), "{words}");
     // A damaged image: what was made before stays.
-    fs::write(world.path("image/disk.img"), vec![1; world.root.len()]).unwrap();
+    fs::write(world.path("image/disk.img"), disk(&vec![1; world.root.len()])).unwrap();
     let words = World::fails(&world.chatimg(&["key", "sign", "image"]), 1);
     assert!(words.contains("disk.img: its root image is not"), "{words}");
     assert!(fs::read(world.path("image/root.img")).unwrap() == world.root);

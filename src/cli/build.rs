@@ -8,8 +8,7 @@ use crate::pipeline::Build;
 /// Build the image that the lock describes, into images/
 ///
 /// Fetches what is missing, composes the root file system, writes the disk into images/<id>/, and points images/current at
-/// that. Nothing is resolved: exactly
-/// what appliance.lock names goes in.
+/// that. Nothing is resolved: exactly what appliance.lock names goes in.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:

@@ -7,7 +7,8 @@ use nix::unistd::{Uid, User};
 
 use super::CommandError;
 use super::context::user_dir;
-use crate::evidence;
+use crate::evidence::{self, Signed};
+use crate::image::inventory;
 use crate::minisign::{KeyFile, SecretKey};
 use crate::ui::Ui;
 
@@ -75,9 +76,13 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), CommandError> {
 }
 
 fn sign(dir: &Path, key: &SecretKey, ui: &Ui) -> Result<(), CommandError> {
-    let signed = evidence::sign_update(dir, key)?;
-    let [others @ .., last] = &signed.files[..] else { return Ok(()) };
-    ui.say(format!("signed {}: copy {} and {last}", signed.id, others.join(", ")));
+    crate::interrupt::listen()?;
+    // Not what `current` is by then, and nobody removes it meanwhile.
+    let dir = dir.canonicalize().map_err(|error| format!("opening {}: {error}", dir.display()))?;
+    let _hold = inventory::hold(&dir);
+    let Signed { id, files } = evidence::sign_update(&dir, key)?;
+    let [others @ .., last] = &files[..] else { return Ok(()) };
+    ui.say(format!("signed {id}: copy {} and {last} from {}", others.join(", "), dir.display()));
     Ok(())
 }
 

@@ -10,8 +10,8 @@ use crate::evidence;
 /// Sign an image, so that others can verify where it is from
 ///
 /// Reads all of it first: what is damaged is not signed. Writes beside it SHA256SUMS of all its files and SHA256SUMS.minisig, which
-/// sha256sum and minisign check without chatimg; provenance.dsse.json, a signed statement of what the image was made from; and what
-/// `chatimg-admin update --from DIR` wants.
+/// sha256sum and minisign check without chatimg; provenance.dsse.json, a signed statement of what the image was made from; and
+/// update.json, which boxes are told (`chatimg key sign` makes the root.img that goes with it).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -60,7 +60,6 @@ struct Manifest {
     id: String,
     appliance: String,
     epoch: i64,
-    root: RootPlace,
     files: Vec<Entry>,
 }
 
@@ -97,17 +96,19 @@ impl Side {
         let path = dir.join(MANIFEST);
         let text = fs::read(&path)
             .map_err(|source| CompareError::Read { path: path.clone(), source: source.into() })?;
+        let root = RootPlace::of_manifest(&text)
+            .map_err(|source| CompareError::Read { path: path.clone(), source: source.into() })?;
         let manifest: Manifest = serde_json::from_slice(&text)
             .map_err(|source| CompareError::Read { path, source: source.into() })?;
-        let path = dir.join(&manifest.root.file);
-        let slot = RootImage::at(dir, &manifest.root)
+        let path = dir.join(&root.file);
+        let slot = RootImage::at(dir, &root)
             .and_then(slot::open)
             .map_err(|source| CompareError::Read { path: path.clone(), source: source.into() })?;
         let about = About {
             id: manifest.id,
             appliance: manifest.appliance,
             epoch: manifest.epoch,
-            root: manifest.root.size,
+            root: root.size,
             files: manifest.files.len(),
             bytes: manifest.files.iter().filter_map(|file| file.size).sum(),
         };

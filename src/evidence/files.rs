@@ -10,11 +10,12 @@ use nix::unistd::{Whence, lseek};
 use serde_json::Value;
 
 use super::{EvidenceError, ROOT};
-use crate::deliver::flash::{Leg, Source};
+use crate::deliver::flash::{Extent, Leg, Source};
 use crate::deliver::update::Description;
 use crate::digest::{Digest, Hasher};
+use crate::image::layout::Span;
 use crate::image::sums::{SUMS, Sums, parse};
-use crate::image::{MANIFEST, is_zero};
+use crate::image::{MANIFEST, RootPlace, is_zero};
 use crate::interrupt;
 use crate::parallel;
 use crate::sbom;
@@ -54,6 +55,12 @@ impl Folder {
             .map_err(|error| EvidenceError::damaged(&said_at, error.to_string()))?;
         let Source { id, legs } = Source::of_manifest(&said, dir)?;
         let description = Description::of_manifest(&said, &said_at)?;
+        let root = RootPlace::of_manifest(&said)
+            .map_err(|error| EvidenceError::damaged(&said_at, error.to_string()))?;
+        if !is_of(&root, &legs) {
+            let why = "its root image is not what the disks hold";
+            return Err(EvidenceError::damaged(&said_at, why));
+        }
         let folder = Self { dir: dir.to_owned(), sums, manifest, description, id, legs };
         let disks = folder.disks();
         let known = |name: &String| {
@@ -81,7 +88,7 @@ impl Folder {
     /// that was made for a box.
     pub(super) fn check_contents(&self) -> Result<(), EvidenceError> {
         let copy = self.dir.join(ROOT);
-        let copies = copy.exists().then_some(None);
+        let copies = copy.symlink_metadata().is_ok().then_some(None);
         let work: Vec<Option<&Leg>> = self.legs.iter().map(Some).chain(copies).collect();
         parallel::try_map(&work, |leg| match leg {
             Some(leg) => {
@@ -109,6 +116,15 @@ impl Folder {
 
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, EvidenceError> {
     fs::read(path).map_err(EvidenceError::io("reading", path))
+}
+
+/// Whether the root image lies in the first disk, and all of them hold it.
+fn is_of(root: &RootPlace, legs: &[Leg]) -> bool {
+    let span = Span { start: root.start, len: root.size };
+    let extent = Extent { span, digest: root.sha256 };
+    let first = legs.first().and_then(|leg| leg.path.file_name());
+    first.is_some_and(|name| *name == *root.file)
+        && legs.iter().all(|leg| leg.extents.contains(&extent))
 }
 
 fn same(path: &Path, found: Digest, sums: &Sums) -> Result<(), EvidenceError> {

@@ -99,7 +99,7 @@ pub fn compare(dir: &Path, dir_again: &Path) -> Result<Vec<Deviation>, EvidenceE
             _ => all.push(deviation("disks", name, "only one of them has this disk")),
         }
     }
-    if same_tree && image["root"] != again["root"] {
+    if same_tree && image["root"]["sha256"] != again["root"]["sha256"] {
         all.push(deviation(
             TREE,
             "all of it",

@@ -23,9 +23,11 @@ pub struct Verified {
 /// A bit of any of its files is not what it was, a signature is missing or of another key.
 pub fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Verified, EvidenceError> {
     let folder = Folder::open(dir)?;
-    let signed = [SIGNATURE, PROVENANCE, UPDATE, UPDATE_SIGNATURE]
-        .iter()
-        .any(|name| dir.join(name).exists());
+    // What was made for a box alone says nothing of the rest.
+    if there(dir, UPDATE) {
+        update(&folder)?;
+    }
+    let signed = [SIGNATURE, PROVENANCE].iter().any(|name| there(dir, name));
     let signed_by = match (signed || folder.has_disks(), key) {
         (false, None) => None,
         (false, Some(_)) => return Err(EvidenceError::NotSigned(dir.to_owned())),
@@ -52,12 +54,20 @@ fn signatures(folder: &Folder, key: &PublicKey) -> Result<(), EvidenceError> {
         why,
         key: key.number(),
     })?;
-    let update = folder.description.to_bytes()?;
-    let path = folder.dir.join(UPDATE);
-    if read(&path)? != update {
-        return Err(EvidenceError::damaged(&path, "it does not state what manifest.json says"));
+    signature(folder, UPDATE_SIGNATURE, &update(folder)?, key)
+}
+
+fn there(dir: &Path, name: &str) -> bool {
+    dir.join(name).symlink_metadata().is_ok()
+}
+
+/// What boxes are told, which is what the manifest says.
+fn update(folder: &Folder) -> Result<Vec<u8>, EvidenceError> {
+    let (expected, path) = (folder.description.to_bytes()?, folder.dir.join(UPDATE));
+    match read(&path)? == expected {
+        true => Ok(expected),
+        false => Err(EvidenceError::damaged(&path, "it does not state what manifest.json says")),
     }
-    signature(folder, UPDATE_SIGNATURE, &update, key)
 }
 
 /// A signature by minisign, of which every byte is as we write it: it does not cover its own first line.

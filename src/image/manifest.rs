@@ -15,8 +15,8 @@ use crate::digest::Digest;
 use crate::lock::{Deb, DebArchive, Group, Lock};
 use crate::tree::{Entry, Node, Tree, TreePath};
 
-/// Raise this when readers must change.
-const SCHEMA: u32 = 4;
+/// Its version: raise this when readers must change.
+pub const SCHEMA: u32 = 4;
 
 /// Everything of the lock that shapes the image, as a list; the tools that only test it are left out.
 pub(super) fn inputs(lock: &Lock) -> Value {

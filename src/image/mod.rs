@@ -28,9 +28,10 @@ pub mod sums;
 pub use error::ImageError;
 pub use grub::GrubParts;
 pub use initrd::{MDADM as INITRD_MDADM, WANTED as INITRD_MODULES};
+pub use manifest::SCHEMA;
 pub use naming::named;
 pub use output::MANIFEST;
-pub use root::{Place as RootPlace, RootImage};
+pub use root::{Place as RootPlace, RootImage, beside};
 pub(crate) use sparse::{is_zero, punch_hole};
 
 use std::collections::{BTreeMap, BTreeSet};

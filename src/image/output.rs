@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! images/<id>/{disk.img,manifest.json}   a finished image; never changed. A mirror has disk-1.img and disk-2.img;
-//!                                        beside them lie SHA256SUMS and what `evidence` knows
+//!                                        beside them lie SHA256SUMS and what `evidence` puts there
 //! images/current -> <id>                 the newest; switched last, by a rename
 //! images/.building-XXXXXX/               under way; held (flock) by its builder
 //! images/.verify-XXXXXX/                 the same of an image that is built again to be compared

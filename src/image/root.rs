@@ -8,8 +8,19 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::MANIFEST;
+use super::{MANIFEST, SCHEMA};
 use crate::digest::Digest;
+
+/// Where a file of an image is that its manifest names.
+///
+/// # Errors
+/// That is no name.
+pub fn beside(dir: &Path, name: &str) -> Result<PathBuf, String> {
+    match name.is_empty() || name.contains('/') || name.starts_with('.') {
+        true => Err(format!("'{name}' is no name of a file beside it")),
+        false => Ok(dir.join(name)),
+    }
+}
 
 /// What `root` of a manifest says.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -25,8 +36,31 @@ pub struct Place {
 }
 
 #[derive(Deserialize)]
+struct Version {
+    schema: u32,
+}
+
+#[derive(Deserialize)]
 struct Manifest {
     root: Place,
+}
+
+impl Place {
+    /// Reads it in a manifest.
+    ///
+    /// # Errors
+    /// The manifest is none, or another version of chatimg wrote it.
+    pub fn of_manifest(text: &[u8]) -> io::Result<Self> {
+        let Version { schema } = serde_json::from_slice(text)?;
+        if schema != SCHEMA {
+            let why = format!(
+                "manifest.json is of version {schema}, and {SCHEMA} is understood; run `chatimg build` again"
+            );
+            return Err(io::Error::other(why));
+        }
+        let Manifest { root } = serde_json::from_slice(text)?;
+        Ok(root)
+    }
 }
 
 /// One that is open.
@@ -44,8 +78,7 @@ impl RootImage {
     /// # Errors
     /// As [`RootImage::at`], or the manifest cannot be read.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        let Manifest { root } = serde_json::from_slice(&fs::read(dir.join(MANIFEST))?)?;
-        Self::at(dir, &root)
+        Self::at(dir, &Place::of_manifest(&fs::read(dir.join(MANIFEST))?)?)
     }
 
     /// The same by a manifest that was read already.
@@ -54,15 +87,13 @@ impl RootImage {
     /// The file is not there, or ends before it does.
     pub fn at(dir: &Path, place: &Place) -> io::Result<Self> {
         let Place { file: name, start, size, .. } = place;
-        if name.contains('/') || name.starts_with('.') {
-            let why = format!("'{name}' is no name of a file beside the manifest");
-            return Err(io::Error::other(why));
-        }
-        let path = dir.join(name);
+        let path = beside(dir, name).map_err(io::Error::other)?;
         let file = File::open(&path)?;
         let len = file.metadata()?.len();
         if start.checked_add(*size).is_none_or(|end| end > len) {
-            let why = format!("it has {len} bytes, not {size} from byte {start} on");
+            let why = format!(
+                "it is {len} bytes long, and the root image is {size} from byte {start} on"
+            );
             return Err(io::Error::other(why));
         }
         Ok(Self { file, path, start: *start, size: *size })
@@ -103,5 +134,51 @@ impl RootImage {
     pub fn try_clone(&self) -> io::Result<Self> {
         let Self { path, start, size, .. } = self;
         Ok(Self { file: self.file.try_clone()?, path: path.clone(), start: *start, size: *size })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(file: &str, start: u64, size: u64) -> Place {
+        Place { file: file.to_owned(), start, size, sha256: Digest::of(b"") }
+    }
+
+    #[test]
+    fn nothing_is_read_of_what_lies_before_or_behind_it() {
+        let dir = tempfile::tempdir().expect("folder");
+        fs::write(dir.path().join("disk.img"), b"before-image-behind").expect("writes");
+        let root = RootImage::at(dir.path(), &place("disk.img", 7, 5)).expect("opens");
+        let root = root.try_clone().expect("the same");
+        assert_eq!(root.size(), 5);
+        let mut bytes = [0; 5];
+        root.read_exact_at(&mut bytes, 0).expect("reads");
+        assert_eq!(&bytes, b"image");
+        for at in [1, 5, u64::MAX] {
+            assert!(root.read_exact_at(&mut bytes, at).is_err(), "{at}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let dir = tempfile::tempdir().expect("folder");
+        fs::write(dir.path().join("disk.img"), b"disk").expect("writes");
+        for (file, start, size, why) in [
+            ("disk.img", 1, 4, "it is 4 bytes long, and the root image is 4 from byte 1 on"),
+            ("disk.img", u64::MAX, 4, "from byte 18446744073709551615 on"),
+            ("../disk.img", 0, 4, "no name of a file"),
+            (".disk.img", 0, 4, "no name of a file"),
+            ("", 0, 4, "no name of a file"),
+            ("disk-1.img", 0, 4, "No such file"),
+        ] {
+            let error = RootImage::at(dir.path(), &place(file, start, size)).expect_err(why);
+            assert!(error.to_string().contains(why), "{error}");
+        }
+        let error = RootImage::open(dir.path()).expect_err("no manifest");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        fs::write(dir.path().join(MANIFEST), "{\"schema\": 3}").expect("writes");
+        let error = RootImage::open(dir.path()).expect_err("another version").to_string();
+        assert!(error.contains("of version 3") && error.contains("chatimg build"), "{error}");
     }
 }

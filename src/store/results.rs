@@ -151,7 +151,7 @@ impl Store {
                 Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
                     return Err(StoreError::io("reading", &path)(error));
                 }
-                // A pack cut short fails the digest below, whoever wrote it.
+                // The digest below is of what is left of a pack that was cut short, whoever wrote it.
                 Err(_) => _ = self.fresh().remove(&file.at.pack),
                 Ok(()) => {}
             }

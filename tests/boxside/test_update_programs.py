@@ -97,6 +97,10 @@ class Update(Admin):
             self.call("update", "--from", str(self.folder))
         with self.assertRaisesRegex(Trouble, "root.img, update.json and"):
             self.call("update", "--from", str(self.root))
+        # Of an image that was signed for people only.
+        (self.folder / "root.img").unlink()
+        with self.assertRaisesRegex(Trouble, "new/root.img: it is not there"):
+            self.call("update", "--from", str(self.folder))
         with contextlib.redirect_stderr(io.StringIO()):
             self.assertEqual(self.call("update")[0], 2)
         self.assertEqual(self.state()["gen"], "1")

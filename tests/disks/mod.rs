@@ -57,7 +57,8 @@ impl Image {
         for (bytes, name) in bytes.iter().zip(names) {
             fs::write(dir.path().join(name), bytes).expect("image");
         }
-        let manifest = json!({"schema": 4, "id": "0123456789abcdef", "disks": disks});
+        let manifest =
+            json!({"schema": chatimg::image::SCHEMA, "id": "0123456789abcdef", "disks": disks});
         fs::write(dir.path().join("manifest.json"), manifest.to_string()).expect("manifest");
         Self { dir, bytes }
     }

@@ -228,8 +228,8 @@ pub fn of(name: &str) -> Vec<Vec<u8>> {
         "environment_block" => vec![environment_block()],
         "ext4" => vec![ext4()],
         "flash_manifest" => texts(&[
-            "{\"schema\":4,\"id\":\"a\",\"disks\":[{\"file\":\"disk.img\",\"size\":1048576,\"partitions\":[{\"number\":1,\"start\":34,\"end\":99}],\
-             \"extents\":[{\"offset\":0,\"length\":4096,\"sha256\":\"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"}]}]}",
+            "{\"schema\":4,\"id\":\"a\",\"disks\":[{\"file\":\"disk.img\",\"size\":8388608,\"partitions\":[{\"number\":7,\"start\":2097152,\"size\":1048576}],\
+             \"extents\":[{\"start\":0,\"size\":1048576,\"sha256\":\"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"}]}]}",
         ]),
         "history" => texts(&[HISTORY, &format!("[{}]", HISTORY.trim())]),
         "host" => {

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use chatimg::appliance::Disks;
@@ -17,11 +18,21 @@ use chatimg::tree::{Entry, Meta, Node, Tree, TreePath};
 pub const SLOT: u64 = 64 << 20;
 pub const EPOCH: i64 = 1_700_000_000;
 
-/// The root image of the image in a folder.
-pub fn root(dir: &Path) -> Vec<u8> {
+/// Hands out the root image of the image in a folder.
+pub fn copy_root(dir: &Path, mut to: impl Write) {
     let root = image::RootImage::open(dir).expect("a root image");
-    let mut bytes = vec![0; usize::try_from(root.size()).expect("a size")];
-    root.read_exact_at(&mut bytes, 0).expect("reads");
+    let mut piece = vec![0; 1 << 20];
+    for at in (0..root.size()).step_by(piece.len()) {
+        let len = piece.len().min((root.size() - at) as usize);
+        root.read_exact_at(&mut piece[..len], at).expect("reads");
+        to.write_all(&piece[..len]).expect("writes");
+    }
+}
+
+/// All of a small one.
+pub fn root(dir: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    copy_root(dir, &mut bytes);
     bytes
 }
 

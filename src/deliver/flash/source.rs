@@ -1,5 +1,5 @@
 //! An image on its way to disks: where its files are, and which bytes of them are not zero, as its `manifest.json` says. Others
-//! read other parts of that: `compare`, `deliver::preview`, `deliver::update`, `evidence` and `image::inventory`.
+//! read other parts of that: `compare`, `deliver::preview`, `deliver::update`, `evidence`, `image::inventory` and `image::root`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,11 +9,8 @@ use serde::Deserialize;
 use super::FlashError;
 use super::plan::BLOCK;
 use crate::digest::Digest;
-use crate::image::MANIFEST;
 use crate::image::layout::{MIB, Part, Span};
-
-/// The version of `manifest.json` that is understood.
-const SCHEMA: u32 = 4;
+use crate::image::{MANIFEST, SCHEMA, beside};
 
 /// An image, as its manifest describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,9 +133,7 @@ fn parse(text: &[u8]) -> Result<(String, Vec<Disk>), String> {
 impl Disk {
     fn leg(self, dir: &Path) -> Result<Leg, String> {
         let Self { file, size, partitions, mut extents } = self;
-        if file.contains('/') || file.starts_with('.') {
-            return Err(format!("'{file}' is no name of a file beside it"));
-        }
+        let path = beside(dir, &file)?;
         if !size.is_multiple_of(MIB) || size < 3 * MIB {
             return Err(format!("{file} cannot have {size} bytes"));
         }
@@ -176,7 +171,7 @@ impl Disk {
             span: Span { start, len: size },
             digest: sha256,
         });
-        Ok(Leg { path: dir.join(file), size, extents: extents.collect(), settings })
+        Ok(Leg { path, size, extents: extents.collect(), settings })
     }
 }
 
@@ -216,7 +211,7 @@ mod tests {
 
     #[test]
     fn what_is_not_zero_and_where_settings_go_is_known() {
-        let source = open(&json!({"schema": 4, "id": "x", "disks": [disk()]})).expect("opens");
+        let source = open(&json!({"schema": SCHEMA, "id": "x", "disks": [disk()]})).expect("opens");
         let Leg { size, extents, settings, .. } = &source.legs[0];
         assert_eq!((*size, *settings), (8 << 20, Some(Span { start: 2 << 20, len: 1 << 20 })));
         let spans: Vec<_> =
@@ -228,7 +223,7 @@ mod tests {
     fn a_mirror_has_two_legs() {
         let mut second = disk();
         second["file"] = json!("disk-2.img");
-        let source = open(&json!({"schema": 4, "id": "x", "disks": [disk(), second]}));
+        let source = open(&json!({"schema": SCHEMA, "id": "x", "disks": [disk(), second]}));
         assert_eq!(source.expect("opens").legs.len(), 2);
     }
 
@@ -250,12 +245,13 @@ mod tests {
         for (pointer, value, expected) in table {
             let mut disk = disk();
             *disk.pointer_mut(pointer).expect("a field") = value;
-            let error = open(&json!({"schema": 4, "id": "x", "disks": [disk]})).expect_err(pointer);
+            let error =
+                open(&json!({"schema": SCHEMA, "id": "x", "disks": [disk]})).expect_err(pointer);
             assert!(error.contains(expected), "{error}");
         }
         for (manifest, expected) in [
             (json!({"schema": 2}), "another version"),
-            (json!({"schema": 4, "id": "x", "disks": []}), "no disk"),
+            (json!({"schema": SCHEMA, "id": "x", "disks": []}), "no disk"),
             (json!({"id": "x"}), "schema"),
         ] {
             let error = open(&manifest).expect_err(expected);

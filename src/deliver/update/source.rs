@@ -12,10 +12,8 @@ use crate::digest::Digest;
 use crate::image::{MANIFEST, RootImage, RootPlace};
 use crate::minisign::SecretKey;
 
-/// The version of `manifest.json` that is understood.
-const UNDERSTOOD: u32 = 4;
 /// The version of `update.json` that is made.
-const SCHEMA: u32 = 1;
+const VERSION: u32 = 1;
 
 /// What is said of an image to a box, and signed: `update.json`. Its keys are in order here, so they are there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,13 +51,9 @@ impl Description {
     /// It makes no sense, or is of another version.
     pub fn of_manifest(text: &[u8], path: &Path) -> Result<Self, UpdateError> {
         let bad = |why: String| UpdateError::Manifest { path: path.to_owned(), why };
+        RootPlace::of_manifest(text).map_err(|error| bad(error.to_string()))?;
         let said: Self = serde_json::from_slice(text).map_err(|error| bad(error.to_string()))?;
-        match said.schema {
-            UNDERSTOOD => Ok(Self { schema: SCHEMA, ..said }),
-            schema => Err(bad(format!(
-                "it is of version {schema}, and {UNDERSTOOD} is understood; run `chatimg build` again"
-            ))),
-        }
+        Ok(Self { schema: VERSION, ..said })
     }
 
     /// The bytes that are sent, and their signature: `update.json` and `update.json.minisig`.
@@ -92,13 +86,8 @@ pub struct Source {
     root: RootImage,
 }
 
-#[derive(Deserialize)]
-struct Manifest {
-    root: RootPlace,
-}
-
 impl Source {
-    /// Opens the image in `images/<id>`, of which the caller knows that it is whole.
+    /// Opens the image in a folder. Whether it is whole is seen where it arrives: the description has its digest.
     ///
     /// # Errors
     /// It is of another version, or its files do not fit each other.
@@ -107,7 +96,7 @@ impl Source {
         let read = |path: PathBuf| |source| UpdateError::Read { path, source };
         let text = fs::read(&path).map_err(read(path.clone()))?;
         let description = Description::of_manifest(&text, &path)?;
-        let Manifest { root: place } = serde_json::from_slice(&text)
+        let place = RootPlace::of_manifest(&text)
             .map_err(|error| UpdateError::Manifest { path, why: error.to_string() })?;
         let root = RootImage::at(dir, &place).map_err(read(dir.join(&place.file)))?;
         Ok(Self { description, root })
@@ -173,7 +162,10 @@ mod tests {
     #[test]
     fn files_that_do_not_fit_are_refused() {
         let error = open(&manifest(), b"abc").expect_err("refused");
-        assert!(error.contains("it has 3 bytes, not 3 from byte 1 on"), "{error}");
+        assert!(
+            error.contains("it is 3 bytes long, and the root image is 3 from byte 1 on"),
+            "{error}"
+        );
         let mut other = manifest();
         other["root"]["file"] = json!("../disk.img");
         let error = open(&other, b"-abc").expect_err("refused");

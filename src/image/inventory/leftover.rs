@@ -12,6 +12,7 @@ use crate::disk_use::{is_free, is_held, older, on_disk};
 use crate::image::ImageError;
 use crate::image::output::{Images, MANIFEST, VERIFYING};
 use crate::image::sums::SUMS;
+use crate::whole::UNDER_WAY;
 
 /// Images that tests made for themselves are kept for so long, what tests left to be looked at for [`LOOK`].
 const TESTED: Duration = Duration::from_secs(86_400);
@@ -81,6 +82,7 @@ fn somebody_elses(dir: &Path) -> Option<String> {
         let (stem, end) = name.rsplit_once('.').unwrap_or((name, ""));
         match end {
             "img" => matches!(stem, "root" | "disk" | "disk-1" | "disk-2"),
+            _ if name.starts_with(UNDER_WAY) => true, // Of a `sign` that was killed.
             end => name == SUMS || matches!(end, "json" | "minisig"),
         }
     };
@@ -199,6 +201,10 @@ mod tests {
         // Whatever the age of the one that `current` points at.
         fs::remove_file(dir.path().join("current")).expect("remove");
         symlink("e5", dir.path().join("current")).expect("link");
+        // What `sign` and `key sign` put there, or leave if they are killed.
+        for name in ["root.img", "update.json", "SHA256SUMS.minisig", ".tmpa1B2c3"] {
+            fs::write(dir.path().join("c3").join(name), "").expect("write");
+        }
         let (gone, _) = leftovers(dir.path(), 1).expect("looks");
         assert_eq!(names(&gone), ["b2", "c3", "d4"]);
         for leftover in &gone {

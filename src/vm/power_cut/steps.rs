@@ -159,7 +159,8 @@ impl Run<'_> {
     fn candidates(&self) -> Result<Vec<Candidate>, Stop> {
         let others = self.guest.setup.images.values().map(PathBuf::as_path);
         let candidate = |dir: &Path| {
-            let root = RootImage::open(dir).map_err(failed("opening a root image"))?;
+            let root = RootImage::open(dir)
+                .map_err(failed(&format!("opening the root image of {}", dir.display())))?;
             Ok(Candidate { id: id_of(dir), root: root.into() })
         };
         std::iter::once(self.guest.setup.image).chain(others).map(candidate).collect()

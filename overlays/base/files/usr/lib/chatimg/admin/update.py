@@ -17,6 +17,7 @@ from chatimg_update.place import Box, refuse_if_busy, see_it_through
 
 SUMMARY = "take a new image from a folder; confirm an image that is on trial; cancel a planned switch"
 LONGEST = 1300
+WANTED = "a folder for --from has root.img, update.json and update.json.minisig"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,13 +69,16 @@ def run(args: argparse.Namespace) -> int:
 def take(box: Box, args: argparse.Namespace) -> int:
     refuse_if_busy(box)
     to = write.target(box)
+    root = args.folder / "root.img"
+    if not root.is_file():
+        raise Trouble(f"reading {root}: it is not there; {WANTED}")
     new = verify.fitting(box, read(args.folder / "update.json"), signature(args.folder), to.capacity, args.older)
     warning = receive.lacking(box)
     if warning:
         print(f"warning: {warning}", file=sys.stderr)
     receive.be_nice()
     print(f"writing the image {new.id} to slot {to.name}")
-    write.from_file(box, args.folder / "root.img", new, to, shower())
+    write.from_file(box, root, new, to, shower())
     history.keep_image(box, new.id, new.text)
     if args.stage:
         print(f"the image {new.id} is in slot {to.name}; the same command without --stage switches to it")
@@ -105,8 +109,7 @@ def read(path: Path, limit: int = verify.LIMIT) -> bytes:
         with open(path, "rb") as file:
             return file.read(limit + 1)
     except OSError as error:
-        raise Trouble(f"reading {path}: {error.strerror}; a folder for --from has root.img, update.json and "
-                      "update.json.minisig") from error  # fmt: skip
+        raise Trouble(f"reading {path}: {error.strerror}; {WANTED}") from error
 
 
 def signature(folder: Path) -> str:
