@@ -1,6 +1,7 @@
 //! How long builds take, next to mmdebstrap with the same packages: one run, one machine, all inputs fetched before.
 //! Ratios are what counts; seconds are the machine's.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,7 @@ pub fn run(package: &str) -> Done<()> {
     let more = bench.copy("more")?;
     edit(&more, "packages = [", &format!("packages = [\"{package}\", "))?;
     quietly(&mut bench.chatimg(&more, &bench.store, "lock"))?;
+    add_only(&plain, &more, package)?;
     for dir in [&plain, &more] {
         quietly(&mut bench.chatimg(dir, &bench.store, "build"))?;
         fs::remove_dir_all(dir.join("images"))?;
@@ -136,6 +138,25 @@ impl Bench<'_> {
         rows.push(row(&format!("one package added ({package})"), added, Goal::Seconds(4.0)));
         Ok(rows)
     }
+}
+
+/// Of what `more` was locked to only what it has besides stays: the archives may have moved on since `plain` was locked.
+fn add_only(plain: &Path, more: &Path, package: &str) -> Done<()> {
+    let read = |dir: &Path| -> Done<Lock> {
+        let path = dir.join("appliance.lock");
+        Ok(Lock::parse(&fs::read_to_string(&path)?, &path.display().to_string())?)
+    };
+    let (mut lock, more_lock) = (read(plain)?, read(more)?);
+    let known: BTreeSet<String> = lock.debs.iter().map(|deb| deb.name.clone()).collect();
+    let added: Vec<_> =
+        more_lock.debs.into_iter().filter(|deb| !known.contains(&deb.name)).collect();
+    if !added.iter().any(|deb| deb.name == package) {
+        return Err(format!("{package} is in the image already; --add another one").into());
+    }
+    lock.debs.extend(added);
+    lock.debs.sort_by(|one, other| one.name.cmp(&other.name));
+    lock.request = more_lock.request;
+    Ok(fs::write(more.join("appliance.lock"), lock.to_toml())?)
 }
 
 /// chatimg as users have it, compiled now.

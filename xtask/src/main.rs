@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     let args: Vec<_> = std::env::args().skip(1).collect();
     let words: Vec<_> = args.iter().map(String::as_str).collect();
     let done = match words[..] {
-        ["bench"] => bench::run("htop"),
+        ["bench"] => bench::run("weechat"),
         ["bench", "--add", package] => bench::run(package),
         // Not for people: see `measure`.
         ["measured", program, ..] => measure::child(program, &args[2..]),
