@@ -68,7 +68,7 @@ pub fn run(args: &Args, parts: &[Part], ui: &Ui) -> Result<(), CommandError> {
     if !made.locked {
         ui.say("  chatimg lock              # resolves every input to an exact version and digest");
     }
-    ui.say("  chatimg build             # fetches some 300 MB, and takes 6 GB of disk");
+    ui.say("  chatimg build             # fetches some 300 MB, and takes 4 GB of disk");
     ui.say("  chatimg run               # starts it on this machine, for a browser");
     Ok(())
 }
