@@ -227,27 +227,27 @@ fn in_child(kind: &str, dir: &Path) {
 
 #[test]
 fn hostile_tar_archives_in_a_package_are_refused() {
-    refused("tar", 34);
+    refused("tar", 61);
 }
 
 #[test]
 fn hostile_packages_are_refused() {
-    refused("deb", 16);
+    refused("deb", 44);
 }
 
 #[test]
 fn hostile_wheels_are_refused() {
-    refused("wheel", 24);
+    refused("wheel", 45);
 }
 
 #[test]
 fn hostile_npm_tarballs_are_refused() {
-    refused("npm", 20);
+    refused("npm", 39);
 }
 
 #[test]
 fn hostile_archives_by_address_are_refused() {
-    refused("url", 20);
+    refused("url", 39);
 }
 
 #[test]
