@@ -206,14 +206,27 @@ fn differing(first: &Delta, second: &Delta) -> Vec<String> {
     let differs = |path: &&TreePath| {
         let what = match (first.get(*path), second.get(*path)) {
             (Some(Some(a)), Some(Some(b))) if a == b => return None,
-            (Some(Some(a)), Some(Some(b))) if a.node == b.node => "owner, mode or time",
-            (Some(Some(_)), Some(Some(_))) => "contents",
+            (Some(Some(a)), Some(Some(b))) if a.node == b.node => meta(&a.meta, &b.meta),
+            (Some(Some(_)), Some(Some(_))) => "contents".to_owned(),
             (Some(None), Some(None)) => return None,
-            _ => "made in one of the runs only",
+            _ => "made in one of the runs only".to_owned(),
         };
         Some(format!("/{path}: {what}"))
     };
     paths.iter().filter_map(differs).collect()
+}
+
+/// What is said of a file besides its contents, and differs.
+fn meta(first: &Meta, second: &Meta) -> String {
+    let owner = |meta: &Meta| format!("owner {}:{}", meta.uid, meta.gid);
+    let all = [
+        (owner(first), owner(second)),
+        (format!("mode {:04o}", first.mode), format!("mode {:04o}", second.mode)),
+        (format!("time {}", first.mtime), format!("time {}", second.mtime)),
+        (format!("attributes {:?}", first.xattrs), format!("attributes {:?}", second.xattrs)),
+    ];
+    let differ = all.into_iter().filter(|(a, b)| a != b).map(|(a, b)| format!("{a} or {b}"));
+    differ.collect::<Vec<_>>().join(", ")
 }
 
 /// Puts the changes into the tree.

@@ -220,7 +220,7 @@ fn runs_that_differ_are_told_apart_by_path() {
     ]);
     let wanted = [
         "/contents: contents",
-        "/mode: owner, mode or time",
+        "/mode: mode 0644 or mode 0600",
         "/only: made in one of the runs only",
     ];
     assert_eq!(differing(&a, &b), wanted);

@@ -21,7 +21,6 @@ const INSTALLED: &[&str] = &[
 /// Commands that only look, print, or set what the shell itself uses.
 const WITHOUT_EFFECT: &[&str] = &[
     ":",
-    "awk",
     "basename",
     "cat",
     "cd",
@@ -33,7 +32,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "echo",
     "egrep",
     "fgrep",
-    "find",
     "getcap",
     "grep",
     "head",
@@ -41,21 +39,14 @@ const WITHOUT_EFFECT: &[&str] = &[
     "ischroot",
     "ls",
     "md5sum",
-    "perl",
     "pidof",
-    "printf",
-    "read",
     "readlink",
     "realpath",
-    "set",
     "sha256sum",
     "sleep",
-    "sort",
     "stat",
     "tail",
     "tr",
-    "trap",
-    "umask",
     "uname",
     "uniq",
     "wait",
@@ -95,6 +86,27 @@ const DONE_ELSEWHERE: &[&str] = &[
     "update-mime",
 ];
 
+/// What systemctl is asked for of a systemd that does not run.
+const ASKS_SYSTEMD: &[&str] = &[
+    "daemon-reexec",
+    "daemon-reload",
+    "is-active",
+    "is-enabled",
+    "is-system-running",
+    "kill",
+    "list-unit-files",
+    "list-units",
+    "reload",
+    "reload-or-restart",
+    "restart",
+    "show",
+    "start",
+    "status",
+    "stop",
+    "try-reload-or-restart",
+    "try-restart",
+];
+
 /// The variable that holds the package's name.
 const OWN_NAME: &str = "DPKG_MAINTSCRIPT_PACKAGE";
 
@@ -118,17 +130,21 @@ pub(super) fn run(
             let end = arguments.len() - usize::from(short == "[" && !arguments.is_empty());
             return conditions::test(&arguments[..end]);
         }
-        "sed" if !arguments.iter().flatten().any(|word| word.starts_with("-i")) => {
+        "read" => {
+            arguments.iter().flatten().for_each(|name| evaluator.set(name, None));
             return Status::Unknown;
         }
-        "find" if arguments.iter().flatten().any(|word| word.starts_with("-exec")) => {}
-        "perl" if arguments.iter().flatten().any(|word| word.contains("-i")) => {}
-        "read" | "db_get" => {
-            let name = if short == "read" { arguments.last().cloned().flatten() } else { None };
-            evaluator.set(name.as_deref().unwrap_or("RET"), None);
+        "set" => {
+            if !arguments.iter().all(|word| is_option(word.as_deref(), &['-', '+'])) {
+                evaluator.forget_arguments();
+            }
             return Status::Unknown;
         }
-        _ if WITHOUT_EFFECT.contains(&short) || short.starts_with("db_") => {
+        _ if short.starts_with("db_") => {
+            evaluator.set("RET", None);
+            return Status::Unknown;
+        }
+        _ if WITHOUT_EFFECT.contains(&short) || only_looks(short, arguments) => {
             return if short == "echo" || short == ":" { Status::True } else { Status::Unknown };
         }
         _ if DONE_ELSEWHERE.contains(&short) => return Status::True,
@@ -140,7 +156,6 @@ pub(super) fn run(
             evaluator.forget_arguments();
             Some(Status::True)
         }
-        ("export" | "local" | "unset" | "readonly", _) => Some(declare(evaluator, arguments)),
         ("dpkg", _) => dpkg(arguments),
         (_, Some(known)) => {
             let words: Vec<_> = known.iter().map(String::as_str).collect();
@@ -154,17 +169,41 @@ pub(super) fn run(
     })
 }
 
-fn declare(evaluator: &mut Evaluator, arguments: &[Option<String>]) -> Status {
-    for argument in arguments {
-        match argument.as_deref().map(|text| text.split_once('=').unwrap_or((text, ""))) {
-            Some((name, value)) if argument.as_deref().is_some_and(|text| text.contains('=')) => {
-                evaluator.set(name, Some(value.to_owned()));
-            }
-            Some(_) => {}
-            None => evaluator.forget_arguments(),
+/// Whether a word is an option of one letter or more; `--` is none.
+fn is_option(word: Option<&str>, marks: &[char]) -> bool {
+    word.is_some_and(|word| word.starts_with(marks) && word != "--")
+}
+
+/// Whether a command that can do more only looks and prints here.
+fn only_looks(name: &str, arguments: &[Option<String>]) -> bool {
+    let any = |is: &dyn Fn(&str) -> bool| arguments.iter().flatten().any(|word| is(word));
+    match name {
+        // What a program for awk or sed that is not known would write is not known either.
+        "awk" => {
+            let writes = |word: &str| ["system", ">", "|"].iter().any(|how| word.contains(how));
+            arguments.iter().all(Option::is_some) && !any(&writes)
         }
+        "sed" => {
+            let in_place = |word: &str| match word.strip_prefix("--") {
+                Some(long) => long.starts_with("in-place"),
+                None => word.starts_with('-') && word.contains('i'),
+            };
+            arguments.iter().all(Option::is_some)
+                && !any(&in_place)
+                && !any(&|word| word.contains("w /"))
+        }
+        "find" => {
+            const EFFECTS: [&str; 4] = ["-exec", "-ok", "-delete", "-f"];
+            !any(&|word| EFFECTS.iter().any(|effect| word.starts_with(effect)))
+        }
+        "sort" => !any(&|word| word.starts_with("-o") || word.starts_with("--output")),
+        "printf" => !any(&|word| word == "-v"),
+        "trap" => matches!(arguments.first(), Some(Some(what)) if what.is_empty() || what == "-"),
+        "umask" => {
+            matches!(arguments, [] | [Some(_)] if !any(&|mask| !matches!(mask, "022" | "0022")))
+        }
+        _ => false,
     }
-    Status::True
 }
 
 fn dpkg(arguments: &[Option<String>]) -> Option<Status> {
@@ -195,9 +234,7 @@ fn with_effect(evaluator: &mut Evaluator, name: &str, words: &[&str]) -> Option<
         ("deb-systemd-helper", words) => return deb_systemd_helper(evaluator, words),
         ("systemctl", words) => match words {
             ["enable", unit] => Action::SystemctlEnable((*unit).to_owned()),
-            _ if words.iter().any(|word| matches!(*word, "enable" | "disable" | "mask")) => {
-                return None;
-            }
+            _ if !words.iter().any(|word| ASKS_SYSTEMD.contains(word)) => return None,
             _ => return Some(Status::Unknown),
         },
         ("systemd-sysusers", files) => Action::Sysusers(file_names(files, None)?),
@@ -222,11 +259,20 @@ fn with_effect(evaluator: &mut Evaluator, name: &str, words: &[&str]) -> Option<
         ("add-shell", shells) => Action::Shells(shells.iter().map(|&s| s.to_owned()).collect()),
         ("update-shells", []) => Action::Shells(Vec::new()),
         ("adduser" | "addgroup", words) => return accounts(evaluator, name, words),
+        ("mkdir" | "chmod" | "chgrp" | "chown", [.., path]) if !path.starts_with('/') => {
+            return None;
+        }
         ("mkdir", ["-p", path]) => Action::Dir(place(path, None, None, None)),
         ("chmod", [mode, path]) if mode.bytes().all(|byte| byte.is_ascii_digit()) => {
             Action::Mode(place(path, None, None, Some(mode)))
         }
         ("chgrp", [group, path]) => Action::Mode(place(path, None, Some(group), None)),
+        // A group may stand behind a dot, too; an empty one is that which the user logs in with.
+        ("chown", [owner, _])
+            if owner.starts_with(':') || owner.ends_with(':') || owner.contains('.') =>
+        {
+            return None;
+        }
         ("chown", [owner, path]) => match owner.split_once(':') {
             Some((owner, group)) => Action::Mode(place(path, Some(owner), Some(group), None)),
             None => Action::Mode(place(path, Some(owner), None, None)),

@@ -57,6 +57,12 @@ pub(super) struct Evaluator {
     arguments: Vec<Option<String>>,
     functions: HashMap<String, List>,
     calls: usize,
+    /// How the last command ended: `$?`.
+    last: Status,
+    /// How the last command substitution ended since this was emptied.
+    pub(super) substituted: Option<Status>,
+    /// For each function under way: what its own variables were before.
+    outer: Vec<Vec<(String, Option<Option<String>>)>>,
     /// The script or the function has ended.
     stopped: Option<Stop>,
 }
@@ -86,6 +92,9 @@ impl Evaluator {
             arguments: stage.arguments(),
             functions: HashMap::new(),
             calls: 0,
+            last: Status::True,
+            substituted: None,
+            outer: Vec::new(),
             stopped: None,
         }
     }
@@ -111,6 +120,15 @@ impl Evaluator {
         self.variables.insert(name.to_owned(), value);
     }
 
+    fn reset(&mut self, before: Vec<(String, Option<Option<String>>)>) {
+        for (name, value) in before.into_iter().rev() {
+            match value {
+                Some(value) => self.variables.insert(name, value),
+                None => self.variables.remove(&name),
+            };
+        }
+    }
+
     pub(super) fn forget_arguments(&mut self) {
         self.arguments = vec![None; 9];
     }
@@ -124,6 +142,13 @@ impl Evaluator {
     pub(super) fn is_inert(&self, list: &List) -> bool {
         let probe = self.probe(list);
         probe.is_some_and(|probe| probe.actions.len() == self.actions.len())
+    }
+
+    /// How a list without effect ends; `None`: it has one.
+    pub(super) fn outcome(&self, list: &List) -> Option<Status> {
+        let mut probe = self.clone();
+        let status = probe.list(list);
+        self.is_inert(list).then_some(status)
     }
 
     /// The state after a list, unless something in it is not understood or ends the script well.
@@ -147,6 +172,11 @@ impl Evaluator {
     }
 
     fn command(&mut self, command: &Command) -> Status {
+        self.last = self.run(command);
+        self.last
+    }
+
+    fn run(&mut self, command: &Command) -> Status {
         self.line = command.line;
         match &command.kind {
             Kind::Simple { words, writes } => self.simple(words, *writes),
@@ -172,8 +202,11 @@ impl Evaluator {
             }
             Kind::Group(list) => self.list(list),
             Kind::Subshell(list) => {
-                let status = self.list(list);
-                self.stopped = None;
+                let mut inside = self.clone();
+                let status = inside.list(list);
+                let (line, last) = (inside.line, inside.last);
+                (self.actions, self.unknown) = (inside.actions, inside.unknown);
+                (self.line, self.last) = (line, last);
                 status
             }
             Kind::Function(name, body) => {
@@ -223,7 +256,7 @@ impl Evaluator {
                 if bare == "*" || bare == subject {
                     return self.list(body);
                 }
-                if bare.contains(['*', '?', '[', '$', '`']) {
+                if bare.contains(['*', '?', '[', '$', '`', '\\']) {
                     self.maybe(line, arms.iter().map(|(_, body)| body));
                     return Status::Unknown;
                 }
@@ -291,12 +324,23 @@ impl Evaluator {
     }
 
     fn simple(&mut self, words: &[String], writes: bool) -> Status {
-        let mut words = words;
+        let (mut words, mut before) = (words, Vec::new());
+        self.substituted = None;
         while let Some((name, value)) = words.first().and_then(|word| assignment(word)) {
             let value = if value.is_empty() { Some(String::new()) } else { self.text(value) };
+            before.push((name.to_owned(), self.variables.get(name).cloned()));
             self.set(name, value);
             words = &words[1..];
         }
+        if words.is_empty() && !writes {
+            return self.substituted.unwrap_or(Status::True);
+        }
+        let status = self.program_or_function(words, writes);
+        self.reset(before);
+        status
+    }
+
+    fn program_or_function(&mut self, words: &[String], writes: bool) -> Status {
         if writes {
             self.unknown(format!("{} > a file", words.join(" ")));
             return Status::Unknown;
@@ -319,6 +363,7 @@ impl Evaluator {
             }
         }
         match name.as_str() {
+            "export" | "local" | "readonly" | "unset" => self.declare(&name, words),
             "exit" => self.stop(Stop::Exit, &arguments),
             "return" => self.stop(Stop::Return, &arguments),
             _ if self.functions.contains_key(&name) => self.call(&name, arguments),
@@ -327,15 +372,44 @@ impl Evaluator {
     }
 
     fn stop(&mut self, how: Stop, arguments: &[Option<String>]) -> Status {
-        let failure = matches!(arguments, [Some(code)] if code != "0");
-        // A script that fails means no installation: that way need not be followed.
-        self.stopped = Some(if failure && how == Stop::Exit { Stop::Failure } else { how });
-        match arguments {
+        let status = match arguments {
             [Some(code)] if code == "0" => Status::True,
             [Some(_)] => Status::False,
-            [] => Status::True,
+            [] => self.last,
             _ => Status::Unknown,
+        };
+        // A script that fails means no installation: that way need not be followed.
+        let failure = status == Status::False && how == Stop::Exit;
+        self.stopped = Some(if failure { Stop::Failure } else { how });
+        status
+    }
+
+    /// The words begin with `what`.
+    fn declare(&mut self, what: &str, words: &[String]) -> Status {
+        for word in &words[1..] {
+            let (name, value) = match assignment(word) {
+                Some((name, "")) => (name, Some(Some(String::new()))),
+                Some((name, value)) => (name, Some(self.text(value))),
+                None if assignment(&format!("{word}=")).is_some() => (word.as_str(), None),
+                None => {
+                    self.unknown(words.join(" "));
+                    return Status::Unknown;
+                }
+            };
+            if what == "local"
+                && let Some(outer) = self.outer.last_mut()
+            {
+                outer.push((name.to_owned(), self.variables.get(name).cloned()));
+            }
+            match (what, value) {
+                (_, Some(value)) => self.set(name, value),
+                ("unset", None) => self.set(name, Some(String::new())),
+                // Of what was outside before in one shell, empty in another.
+                ("local", None) => self.set(name, None),
+                _ => {}
+            }
         }
+        Status::True
     }
 
     fn call(&mut self, name: &str, arguments: Vec<Option<String>>) -> Status {
@@ -346,8 +420,11 @@ impl Evaluator {
         let body = self.functions[name].clone();
         let outer = std::mem::replace(&mut self.arguments, arguments);
         self.calls += 1;
+        self.outer.push(Vec::new());
         let status = self.list(&body);
         self.calls -= 1;
+        let before = self.outer.pop().unwrap_or_default();
+        self.reset(before);
         self.arguments = outer;
         if self.stopped == Some(Stop::Return) {
             self.stopped = None;

@@ -1,4 +1,4 @@
-use super::super::Unit;
+use super::super::{Place, Unit};
 use super::*;
 
 fn run(text: &str) -> Result<Vec<Action>, String> {
@@ -102,4 +102,67 @@ fn a_users_home_is_made_unless_told_otherwise() {
     assert_eq!(made.len(), 2, "{made:?}");
     let made = run("adduser --system --group --home /h --no-create-home u").expect("known");
     assert_eq!(made.len(), 1, "{made:?}");
+}
+
+#[test]
+fn what_ends_otherwise_than_it_looks_is_followed_as_a_shell_does() {
+    let place = |path: &str| Place {
+        path: path.to_owned(),
+        owner: Some("a".to_owned()),
+        group: Some("b".to_owned()),
+        mode: None,
+    };
+    let owned = Action::Mode(place("/y"));
+    for (text, wanted) in [
+        // An assignment ends as the command in it.
+        ("if ! x=`dpkg-statoverride --list /y 2>&1`; then chown a:b /y; fi", vec![owned.clone()]),
+        ("x=$(false) || chown a:b /y", vec![owned.clone()]),
+        ("x=$(true) && chown a:b /y", vec![owned.clone()]),
+        ("local x=$(false) && chown a:b /y", vec![owned.clone()]),
+        // `return` and `exit` alone end as what was before.
+        ("f() { false || return\n}\nf || chown a:b /y", vec![owned.clone()]),
+        ("(false || exit) || chown a:b /y", vec![owned.clone()]),
+        // What is set in a subshell, for a command or in a function stays there.
+        ("x=b\n(x=c)\nchown a:$x /y", vec![owned.clone()]),
+        ("x=b\nx=c true\nchown a:$x /y", vec![owned.clone()]),
+        ("x=b\nf() { local x=c; }\nf\nchown a:$x /y", vec![owned.clone()]),
+        ("x=b\nx=c\nunset x\nchown a:b$x /y", vec![owned]),
+    ] {
+        assert_eq!(run(text), Ok(wanted), "{text}");
+    }
+}
+
+#[test]
+fn what_only_seems_to_be_without_effect_is_not_understood() {
+    for text in [
+        "trap 'rm -f /x' EXIT",
+        "perl -e 'unlink \"/x\"'",
+        "find /x -delete",
+        "find /x -ok rm {} ';'",
+        "awk '{ print > \"/x\" }' /y",
+        "awk 'BEGIN { system(\"rm /x\") }'",
+        "sed -ni s/a/b/ /x",
+        "sed --in-place s/a/b/ /x",
+        "sed -n 'w /x' /y",
+        "sort -o /x /y",
+        "printf -v x y",
+        "systemctl preset x.service",
+        "systemctl link /x.service",
+        "umask 077",
+        "chown a.b /x",
+        "chown a: /x",
+        "chown :b /x",
+        "chmod 644 x",
+        "mkdir -p x",
+        "mkdir -p /x/{a,b}",
+        "chown a:b ~a",
+        "read x y\nchown a:$x /x",
+        "db_fget a/b seen\nchown a:$RET /x",
+        "x=b\nset -- c\nchown a:$1 /x",
+        "x=b\nlocal x\nchown a:$x /x",
+        "x=b\nlocal x=$(frob)\nchown a:$x /x",
+        "x=##b\nchown a:${x##b} /x",
+    ] {
+        run(text).expect_err(text);
+    }
 }

@@ -1,6 +1,6 @@
 //! Expands words: quotes, variables, and command substitutions of known value.
 
-use super::evaluate::Evaluator;
+use super::evaluate::{Evaluator, Status};
 use super::syntax;
 
 /// A word after expansion.
@@ -47,7 +47,12 @@ impl Evaluator {
                     append(&mut out, one);
                     length
                 }
-                '*' | '?' | '[' if rest.len() > 1 || word.len() > 1 => {
+                // Files, what bash makes many words of, somebody's home.
+                '*' | '?' | '[' | '{' if rest.len() > 1 || word.len() > 1 => {
+                    append(&mut out, None);
+                    c.len_utf8()
+                }
+                '~' if rest.len() == word.len() => {
                     append(&mut out, None);
                     c.len_utf8()
                 }
@@ -135,7 +140,7 @@ impl Evaluator {
             rest if rest.starts_with(":+") && value.is_empty() => Some(String::new()),
             rest if rest.starts_with(":+") => self.expand_quoted(&word(2)),
             "##*-" => Some(value.rsplit('-').next().unwrap_or_default().to_owned()),
-            rest if rest.starts_with('#') && !rest.contains(['*', '?', '[', '$']) => {
+            rest if rest.starts_with('#') && !rest[1..].contains(['#', '*', '?', '[', '$']) => {
                 Some(value.strip_prefix(&rest[1..]).unwrap_or(&value).to_owned())
             }
             _ => None,
@@ -146,16 +151,16 @@ impl Evaluator {
     fn substitution(&mut self, command: &str) -> Option<String> {
         let words: Vec<_> = command.split_whitespace().collect();
         if let ["command", "-v", program] | ["which", program] = words[..] {
-            return self.program(program);
+            let path = self.program(program);
+            self.substituted = Some(path.as_ref().map_or(Status::Unknown, |_| Status::True));
+            return path;
         }
-        match syntax::parse(command, self.line) {
-            Ok(list) => {
-                if !self.is_inert(&list) {
-                    self.unknown(format!("$({command})"));
-                }
-            }
-            Err(_) => self.unknown(format!("$({command})")),
+        let list = syntax::parse(command, self.line).ok();
+        let outcome = list.and_then(|list| self.outcome(&list));
+        if outcome.is_none() {
+            self.unknown(format!("$({command})"));
         }
+        self.substituted = Some(outcome.unwrap_or(Status::Unknown));
         None
     }
 }
