@@ -23,7 +23,7 @@ use chatimg::tree::Tree;
 
 /// Sets of packages that go together. Each has systemd, as an appliance does.
 const SETS: &[(&str, &[&str])] = &[
-    ("sample", &["cron", "gawk", "libcap2-bin", "memcached", "screen"]),
+    ("sample", &["cron", "gawk", "libcap2-bin", "memcached", "screen", "ucf"]),
     (
         "tools",
         &[
@@ -163,7 +163,7 @@ fn add_odd(store: &Store, lock: &mut Lock) {
     let members = ["preinst", "postinst", "templates"].map(|name| (name, member(name)));
     let odd = OwnDeb {
         name: "odd",
-        depends: "adduser, debconf, libcap2-bin",
+        depends: "adduser, debconf, libcap2-bin, ucf",
         members: &members,
         files: &[
             ("usr/bin/tac", "#!/bin/sh\nexec tac.real \"$@\"\n"),

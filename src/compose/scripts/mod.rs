@@ -10,7 +10,7 @@
 //!          /libfaketime   the clock stands at the lock's epoch
 //!          /driver.sh     calls dpkg
 //!          /1, /2         what it unpacks and configures first, and then
-//!          /bin           before runuser and its kin: whose files these make
+//!          /bin           before runuser and its kin: whose files these make; before awk: what ucf may not forget
 //! ```
 
 mod accounts;

@@ -19,6 +19,7 @@ pub(super) const OWN: &str = ".chatimg";
 const DRIVER: &str = include_str!("driver.sh");
 /// Stands before the programs that run others as another user.
 const AS: &str = include_str!("as.sh");
+const AWK: &str = include_str!("awk.sh");
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 /// What all scripts may take, on a slow machine, too.
 const TIME: Duration = Duration::from_secs(3600);
@@ -181,8 +182,8 @@ impl<'a> Work<'a> {
         write(&own.join("driver.sh"), DRIVER.as_bytes(), 0o755)?;
         let bin = own.join("bin");
         fs::create_dir(&bin).map_err(io_at(&bin))?;
-        for name in ["runuser", "setpriv", "su"] {
-            write(&bin.join(name), AS.as_bytes(), 0o755)?;
+        for (name, text) in [("runuser", AS), ("setpriv", AS), ("su", AS), ("awk", AWK)] {
+            write(&bin.join(name), text.as_bytes(), 0o755)?;
         }
         let lines = |names: &mut dyn Iterator<Item = &String>| {
             names.map(|name| format!("{name}\n")).collect::<String>()
