@@ -242,14 +242,14 @@ impl Build<'_> {
         build.make(&Declarations::load(self.declarations)?)
     }
 
-    /// An image in `dir` that is this one but for the files of a folder, which take the place of its own; without disks to
-    /// flash. Tests update to it.
+    /// An image in `dir` that is this one but for the files of a folder, which take the place of its own; of a mirror without
+    /// the disks that an update does not read. Tests update to it.
     ///
     /// # Errors
     /// See [`BuildError`].
     pub fn variant(&self, files: &Path, dir: &Path) -> Result<BuiltImage, BuildError> {
         let built = self.image(&Declarations::load(self.declarations)?, dir, Some(files))?;
-        for disk in built.disks() {
+        for disk in built.disks().into_iter().skip(1) {
             std::fs::remove_file(&disk).map_err(ImageError::io("removing", &disk))?;
         }
         Ok(built)

@@ -57,6 +57,27 @@ const SETS: &[(&str, &[&str])] = &[
     ("files", &["cups", "nfs-kernel-server", "samba"]),
     ("network", &["collectd-core", "munin-node", "openvpn", "snmpd", "wireguard-tools"]),
     ("talk", &["docker.io", "prosody"]),
+    (
+        "services",
+        &[
+            "apparmor",
+            "auditd",
+            "chrony",
+            "lighttpd",
+            "lm-sensors",
+            "monit",
+            "mosquitto",
+            "qemu-guest-agent",
+            "rsyslog",
+            "syncthing",
+            "transmission-daemon",
+            "ufw",
+            "unattended-upgrades",
+            "varnish",
+            "zabbix-agent",
+            "znc",
+        ],
+    ),
 ];
 
 struct Bench {
