@@ -140,24 +140,22 @@ impl Evaluator {
 
     /// Whether a list has no effect, whatever is unknown in it.
     pub(super) fn is_inert(&self, list: &List) -> bool {
-        let probe = self.probe(list);
-        probe.is_some_and(|probe| probe.actions.len() == self.actions.len())
+        self.outcome(list).is_some()
     }
 
     /// How a list without effect ends; `None`: it has one.
     pub(super) fn outcome(&self, list: &List) -> Option<Status> {
-        let mut probe = self.clone();
-        let status = probe.list(list);
-        self.is_inert(list).then_some(status)
+        let (probe, status) = self.probe(list)?;
+        (probe.actions.len() == self.actions.len()).then_some(status)
     }
 
-    /// The state after a list, unless something in it is not understood or ends the script well.
-    fn probe(&self, list: &List) -> Option<Self> {
+    /// The state after a list and how it ends, unless something in it is not understood or ends the script well.
+    fn probe(&self, list: &List) -> Option<(Self, Status)> {
         let mut probe = self.clone();
-        probe.list(list);
+        let status = probe.list(list);
         let ends =
             matches!(probe.stopped, Some(Stop::Exit | Stop::Return)) && self.stopped.is_none();
-        (probe.unknown.len() == self.unknown.len() && !ends).then_some(probe)
+        (probe.unknown.len() == self.unknown.len() && !ends).then_some((probe, status))
     }
 
     pub(super) fn list(&mut self, list: &List) -> Status {
@@ -286,7 +284,7 @@ impl Evaluator {
         for list in lists {
             let before = self.actions.len();
             match self.probe(list) {
-                Some(probe) => {
+                Some((probe, _)) => {
                     let made = &probe.actions[before..];
                     if made.iter().all(|made| matches!(made, Action::User(_) | Action::Group(_))) {
                         self.actions = probe.actions;
@@ -390,7 +388,7 @@ impl Evaluator {
             let (name, value) = match assignment(word) {
                 Some((name, "")) => (name, Some(Some(String::new()))),
                 Some((name, value)) => (name, Some(self.text(value))),
-                None if assignment(&format!("{word}=")).is_some() => (word.as_str(), None),
+                None if is_name(word) => (word.as_str(), None),
                 None => {
                     self.unknown(words.join(" "));
                     return Status::Unknown;
@@ -435,9 +433,13 @@ impl Evaluator {
 
 fn assignment(word: &str) -> Option<(&str, &str)> {
     let (name, value) = word.split_once('=')?;
-    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    (starts && name.chars().all(is_name)).then_some((name, value))
+    is_name(name).then_some((name, value))
+}
+
+/// Whether a variable may have this name.
+fn is_name(word: &str) -> bool {
+    let may = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    !word.starts_with(|c: char| c.is_ascii_digit()) && !word.is_empty() && word.chars().all(may)
 }
 
 #[cfg(test)]
