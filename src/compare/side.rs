@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::CompareError;
-use crate::image::{MANIFEST, RootImage, RootPlace, slot};
+use crate::image::{MANIFEST, RootImage, RootPlace, parse_manifest, slot};
 
 /// Longer files are not shown.
 const LONGEST: u64 = 1 << 20;
@@ -60,6 +60,7 @@ struct Manifest {
     id: String,
     appliance: String,
     epoch: i64,
+    root: RootPlace,
     files: Vec<Entry>,
 }
 
@@ -96,19 +97,17 @@ impl Side {
         let path = dir.join(MANIFEST);
         let text = fs::read(&path)
             .map_err(|source| CompareError::Read { path: path.clone(), source: source.into() })?;
-        let root = RootPlace::of_manifest(&text)
-            .map_err(|source| CompareError::Read { path: path.clone(), source: source.into() })?;
-        let manifest: Manifest = serde_json::from_slice(&text)
+        let manifest: Manifest = parse_manifest(&text)
             .map_err(|source| CompareError::Read { path, source: source.into() })?;
-        let path = dir.join(&root.file);
-        let slot = RootImage::at(dir, &root)
+        let path = dir.join(&manifest.root.file);
+        let slot = RootImage::at(dir, &manifest.root)
             .and_then(slot::open)
             .map_err(|source| CompareError::Read { path: path.clone(), source: source.into() })?;
         let about = About {
             id: manifest.id,
             appliance: manifest.appliance,
             epoch: manifest.epoch,
-            root: root.size,
+            root: manifest.root.size,
             files: manifest.files.len(),
             bytes: manifest.files.iter().filter_map(|file| file.size).sum(),
         };

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Error as _};
 use serde_json::{Value, json};
 
 use super::disk::{Contents, Extent};
@@ -17,6 +19,25 @@ use crate::tree::{Entry, Node, Tree, TreePath};
 
 /// Its version: raise this when readers must change.
 pub const SCHEMA: u32 = 4;
+
+#[derive(Deserialize)]
+struct Version {
+    schema: u32,
+}
+
+/// What a reader wants of a manifest.
+///
+/// # Errors
+/// It is none, lacks that, or another version of chatimg wrote it.
+pub fn parse<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    let Version { schema } = serde_json::from_slice(text)?;
+    if schema != SCHEMA {
+        return Err(serde_json::Error::custom(format!(
+            "another version of chatimg wrote it: it is of version {schema}, and {SCHEMA} is understood; run `chatimg build` again"
+        )));
+    }
+    serde_json::from_slice(text)
+}
 
 /// Everything of the lock that shapes the image, as a list; the tools that only test it are left out.
 pub(super) fn inputs(lock: &Lock) -> Value {

@@ -28,7 +28,7 @@ pub mod sums;
 pub use error::ImageError;
 pub use grub::GrubParts;
 pub use initrd::{MDADM as INITRD_MDADM, WANTED as INITRD_MODULES};
-pub use manifest::SCHEMA;
+pub use manifest::{SCHEMA, parse as parse_manifest};
 pub use naming::named;
 pub use output::MANIFEST;
 pub use root::{Place as RootPlace, RootImage, beside};

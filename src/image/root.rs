@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{MANIFEST, SCHEMA};
+use super::MANIFEST;
+use super::manifest::parse;
 use crate::digest::Digest;
 
 /// Where a file of an image is that its manifest names.
@@ -36,11 +37,6 @@ pub struct Place {
 }
 
 #[derive(Deserialize)]
-struct Version {
-    schema: u32,
-}
-
-#[derive(Deserialize)]
 struct Manifest {
     root: Place,
 }
@@ -49,17 +45,9 @@ impl Place {
     /// Reads it in a manifest.
     ///
     /// # Errors
-    /// The manifest is none, or another version of chatimg wrote it.
-    pub fn of_manifest(text: &[u8]) -> io::Result<Self> {
-        let Version { schema } = serde_json::from_slice(text)?;
-        if schema != SCHEMA {
-            let why = format!(
-                "manifest.json is of version {schema}, and {SCHEMA} is understood; run `chatimg build` again"
-            );
-            return Err(io::Error::other(why));
-        }
-        let Manifest { root } = serde_json::from_slice(text)?;
-        Ok(root)
+    /// See [`parse`].
+    pub fn of_manifest(text: &[u8]) -> serde_json::Result<Self> {
+        Ok(parse::<Manifest>(text)?.root)
     }
 }
 

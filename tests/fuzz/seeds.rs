@@ -5,6 +5,9 @@ use std::io::{Cursor, Write};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use chatimg::digest::Digest;
+use chatimg::image::SCHEMA;
+use serde_json::json;
 
 use crate::make::{Raw, Tar, control, deb, pack};
 
@@ -227,10 +230,14 @@ pub fn of(name: &str) -> Vec<Vec<u8>> {
         ]),
         "environment_block" => vec![environment_block()],
         "ext4" => vec![ext4()],
-        "flash_manifest" => texts(&[
-            "{\"schema\":4,\"id\":\"a\",\"disks\":[{\"file\":\"disk.img\",\"size\":8388608,\"partitions\":[{\"number\":7,\"start\":2097152,\"size\":1048576}],\
-             \"extents\":[{\"start\":0,\"size\":1048576,\"sha256\":\"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"}]}]}",
-        ]),
+        "flash_manifest" => {
+            let extent = json!({"start": 0, "size": 1 << 20, "sha256": Digest::of(b"")});
+            let partition = json!({"number": 7, "start": 2 << 20, "size": 1 << 20});
+            let disk = json!({
+                "file": "disk.img", "size": 8 << 20, "partitions": [partition], "extents": [extent],
+            });
+            texts(&[&json!({"schema": SCHEMA, "id": "a", "disks": [disk]}).to_string()])
+        }
         "history" => texts(&[HISTORY, &format!("[{}]", HISTORY.trim())]),
         "host" => {
             let mut all = samples("tests/host/valid", "", "toml");

@@ -10,7 +10,7 @@ use super::FlashError;
 use super::plan::BLOCK;
 use crate::digest::Digest;
 use crate::image::layout::{MIB, Part, Span};
-use crate::image::{MANIFEST, SCHEMA, beside};
+use crate::image::{MANIFEST, beside, parse_manifest};
 
 /// An image, as its manifest describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,11 +41,6 @@ pub struct Extent {
     pub span: Span,
     /// Of these bytes.
     pub digest: Digest,
-}
-
-#[derive(Deserialize)]
-struct Version {
-    schema: u32,
 }
 
 #[derive(Deserialize)]
@@ -118,12 +113,7 @@ impl Leg {
 }
 
 fn parse(text: &[u8]) -> Result<(String, Vec<Disk>), String> {
-    let wrong = |error: serde_json::Error| error.to_string();
-    let schema = serde_json::from_slice::<Version>(text).map_err(wrong)?.schema;
-    if schema != SCHEMA {
-        return Err(format!("another version of chatimg wrote it (schema {schema})"));
-    }
-    let Disks { id, disks } = serde_json::from_slice(text).map_err(wrong)?;
+    let Disks { id, disks } = parse_manifest(text).map_err(|error| error.to_string())?;
     if disks.is_empty() {
         return Err("it has no disk".to_owned());
     }
@@ -187,6 +177,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::image::SCHEMA;
 
     fn disk() -> Value {
         let sha = Digest::of(b"").to_string();

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::UpdateError;
 use super::chunks::Chunks;
 use crate::digest::Digest;
-use crate::image::{MANIFEST, RootImage, RootPlace};
+use crate::image::{MANIFEST, RootImage, RootPlace, parse_manifest};
 use crate::minisign::SecretKey;
 
 /// The version of `update.json` that is made.
@@ -51,8 +51,7 @@ impl Description {
     /// It makes no sense, or is of another version.
     pub fn of_manifest(text: &[u8], path: &Path) -> Result<Self, UpdateError> {
         let bad = |why: String| UpdateError::Manifest { path: path.to_owned(), why };
-        RootPlace::of_manifest(text).map_err(|error| bad(error.to_string()))?;
-        let said: Self = serde_json::from_slice(text).map_err(|error| bad(error.to_string()))?;
+        let said: Self = parse_manifest(text).map_err(|error| bad(error.to_string()))?;
         Ok(Self { schema: VERSION, ..said })
     }
 
@@ -122,6 +121,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::image::SCHEMA;
 
     fn open(manifest: &serde_json::Value, root: &[u8]) -> Result<Source, String> {
         let dir = tempfile::tempdir().expect("folder");
@@ -132,7 +132,7 @@ mod tests {
 
     fn manifest() -> serde_json::Value {
         json!({
-            "schema": 4, "id": "3150c281b22d6c0c", "appliance": "chat.example", "raid": "mirror",
+            "schema": SCHEMA, "id": "3150c281b22d6c0c", "appliance": "chat.example", "raid": "mirror",
             "epoch": 1_795_140_670, "tree": "t",
             "root": {"file": "disk.img", "start": 1, "size": 3, "sha256": Digest::of(b"abc")},
             "formats": {"matrix-synapse": ["1.142.0", "1.98"]}, "disks": [], "files": [],
@@ -171,7 +171,7 @@ mod tests {
         let error = open(&other, b"-abc").expect_err("refused");
         assert!(error.contains("is no name of a file"), "{error}");
         let mut other = manifest();
-        other["schema"] = json!(3);
+        other["schema"] = json!(SCHEMA - 1);
         let error = open(&other, b"-abc").expect_err("refused");
         assert!(error.contains("of version 3"), "{error}");
     }
