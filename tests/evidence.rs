@@ -1,5 +1,5 @@
 //! What proves an image: `chatimg sign`, `verify`, `sbom` on a small image, of which every file is damaged at many places; the
-//! signatures checked by minisign and OpenSSL, where they are installed; the bills of materials of the real image.
+//! signatures checked by minisign and OpenSSL; the bills of materials of the real image.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
@@ -61,6 +61,12 @@ impl Drop for Flipped {
 fn names(dir: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(dir).expect("lists").flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Gives a file of an image other contents.
+fn replace(path: &Path, bytes: &[u8]) {
+    fs::set_permissions(path, Permissions::from_mode(0o644)).expect("mode");
+    fs::write(path, bytes).expect("writes");
 }
 
 /// Places of a file: its ends, and others that chance could have taken.
@@ -131,10 +137,7 @@ fn a_root_image_that_the_disks_do_not_hold_is_refused() {
     let dir = tempfile::tempdir().expect("folder");
     let image = build(dir.path(), "x", Disks::Mirror);
     let key = SecretKey::new().expect("key");
-    let write = |name: &str, text: &str| {
-        fs::set_permissions(image.join(name), Permissions::from_mode(0o644)).expect("mode");
-        fs::write(image.join(name), text).expect("writes");
-    };
+    let write = |name: &str, text: &str| replace(&image.join(name), text.as_bytes());
     let read = |name: &str| fs::read_to_string(image.join(name)).expect("reads");
     let (manifest, sums) = (read("manifest.json"), read("SHA256SUMS"));
     let said: Value = serde_json::from_str(&manifest).expect("JSON");
@@ -200,11 +203,9 @@ fn a_signature_of_another_key_or_image_is_refused() {
         "update.json.minisig",
     ] {
         let kept = fs::read(one.join(name)).expect("reads");
-        fs::set_permissions(one.join(name), Permissions::from_mode(0o644)).expect("mode");
-        fs::copy(two.join(name), one.join(name)).expect("copies");
+        replace(&one.join(name), &fs::read(two.join(name)).expect("reads"));
         evidence::verify(&one, Some(&key.public())).expect_err(name);
-        fs::set_permissions(one.join(name), Permissions::from_mode(0o644)).expect("mode");
-        fs::write(one.join(name), kept).expect("writes");
+        replace(&one.join(name), &kept);
     }
     evidence::verify(&one, Some(&key.public())).expect("whole");
     // Signed anew with another key, it is that one's.

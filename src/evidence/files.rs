@@ -1,12 +1,14 @@
 //! The files of an image's folder and their digests.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{EvidenceError, ROOT};
@@ -20,7 +22,7 @@ use crate::interrupt;
 use crate::parallel;
 use crate::sbom;
 
-pub(super) const PIECE: usize = 1 << 20;
+const PIECE: usize = 1 << 20;
 
 /// An image's folder whose small files hold together. Each was read once: what was checked is what is used.
 pub(super) struct Folder {
@@ -55,7 +57,7 @@ impl Folder {
             .map_err(|error| EvidenceError::damaged(&said_at, error.to_string()))?;
         let Source { id, legs } = Source::of_manifest(&said, dir)?;
         let description = Description::of_manifest(&said, &said_at)?;
-        let root = RootPlace::of_manifest(&said)
+        let root = RootPlace::deserialize(&manifest["root"])
             .map_err(|error| EvidenceError::damaged(&said_at, error.to_string()))?;
         if !is_of(&root, &legs) {
             let why = "its root image is not what the disks hold";
@@ -88,7 +90,7 @@ impl Folder {
     /// that was made for a box.
     pub(super) fn check_contents(&self) -> Result<(), EvidenceError> {
         let copy = self.dir.join(ROOT);
-        let copies = copy.symlink_metadata().is_ok().then_some(None);
+        let copies = self.has(ROOT).then_some(None);
         let work: Vec<Option<&Leg>> = self.legs.iter().map(Some).chain(copies).collect();
         parallel::try_map(&work, |leg| match leg {
             Some(leg) => {
@@ -102,6 +104,11 @@ impl Folder {
             None => Err(EvidenceError::damaged(&copy, "it is not what manifest.json says")),
         })?;
         Ok(())
+    }
+
+    /// Whether something has this name in it.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.dir.join(name).symlink_metadata().is_ok()
     }
 
     /// Digests of everything, the disks as well; they are read.
@@ -161,9 +168,9 @@ fn check_leg(leg: &Leg) -> Result<(), EvidenceError> {
         zero(&file, path, at, extent.span.start)?;
         let mut hasher = Hasher::new();
         at = extent.span.start + extent.span.len;
-        pieces(&file, path, extent.span.start, at, |_, bytes| {
+        pieces(read_at(&file), path, extent.span.start..at, |_, bytes| {
             hasher.update(bytes);
-            true
+            Ok(true)
         })?;
         if hasher.finish() != extent.digest {
             let why =
@@ -178,10 +185,10 @@ fn zero(file: &File, path: &Path, from: u64, to: u64) -> Result<(), EvidenceErro
     let (mut place, mut at) = (None, from);
     while place.is_none() && at < to {
         let (data, hole) = next_data(file, at, to);
-        pieces(file, path, data, hole, |at, bytes| {
+        pieces(read_at(file), path, data..hole, |at, bytes| {
             let zero = is_zero(bytes);
             place = (!zero).then_some(at);
-            zero
+            Ok(zero)
         })?;
         at = hole;
     }
@@ -207,21 +214,24 @@ fn next_data(file: &File, at: u64, end: u64) -> (u64, u64) {
     (data.min(end), hole.unwrap_or(end).clamp(data.min(end), end))
 }
 
-/// Hands out a part of a file until `take` has had enough.
-fn pieces(
-    file: &File,
+fn read_at(file: &File) -> impl Fn(&mut [u8], u64) -> io::Result<()> {
+    |bytes, at| file.read_exact_at(bytes, at)
+}
+
+/// Hands out a part of what `read` reads, of the file at `path`, until `take` has had enough.
+pub(super) fn pieces(
+    read: impl Fn(&mut [u8], u64) -> io::Result<()>,
     path: &Path,
-    from: u64,
-    to: u64,
-    mut take: impl FnMut(u64, &[u8]) -> bool,
+    range: Range<u64>,
+    mut take: impl FnMut(u64, &[u8]) -> Result<bool, EvidenceError>,
 ) -> Result<(), EvidenceError> {
     let mut piece = vec![0; PIECE];
-    let mut at = from;
-    while at < to {
+    let mut at = range.start;
+    while at < range.end {
         interrupt::check()?;
-        let len = usize::try_from(to - at).map_or(PIECE, |left| left.min(PIECE));
-        file.read_exact_at(&mut piece[..len], at).map_err(EvidenceError::io("reading", path))?;
-        if !take(at, &piece[..len]) {
+        let len = usize::try_from(range.end - at).map_or(PIECE, |left| left.min(PIECE));
+        read(&mut piece[..len], at).map_err(EvidenceError::io("reading", path))?;
+        if !take(at, &piece[..len])? {
             return Ok(());
         }
         at += len as u64;

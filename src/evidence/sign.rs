@@ -3,7 +3,7 @@
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::files::{Folder, PIECE};
+use super::files::{Folder, pieces};
 use super::{
     EvidenceError, PROVENANCE, ROOT, SIGNATURE, UPDATE, UPDATE_SIGNATURE, dsse, provenance,
 };
@@ -11,7 +11,6 @@ use crate::deliver::update::Source;
 use crate::digest::Hasher;
 use crate::image::is_zero;
 use crate::image::sums::{SUMS, text};
-use crate::interrupt;
 use crate::minisign::SecretKey;
 use crate::whole::{Access, Whole};
 
@@ -74,19 +73,14 @@ fn copy_root(dir: &Path, source: &Source) -> Result<(), EvidenceError> {
     Whole::beside(&path, Access::ReadOnly).write_with(failed, |file| {
         file.set_len(root.size()).map_err(failed)?;
         let mut hasher = Hasher::new();
-        let mut piece = vec![0; PIECE];
-        let mut at = 0;
-        while at < root.size() {
-            interrupt::check()?;
-            let len = usize::try_from(root.size() - at).map_or(PIECE, |left| left.min(PIECE));
-            let bytes = &mut piece[..len];
-            root.read_exact_at(bytes, at).map_err(EvidenceError::io("reading", root.path()))?;
-            hasher.update(&*bytes);
+        let read = |bytes: &mut [u8], at| root.read_exact_at(bytes, at);
+        pieces(read, root.path(), 0..root.size(), |at, bytes| {
+            hasher.update(bytes);
             if !is_zero(bytes) {
                 file.write_all_at(bytes, at).map_err(failed)?;
             }
-            at += len as u64;
-        }
+            Ok(true)
+        })?;
         match hasher.finish() == source.description.root.sha256 {
             true => Ok(()),
             false => Err(EvidenceError::damaged(

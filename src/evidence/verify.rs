@@ -24,10 +24,10 @@ pub struct Verified {
 pub fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Verified, EvidenceError> {
     let folder = Folder::open(dir)?;
     // What was made for a box alone says nothing of the rest.
-    if there(dir, UPDATE) {
+    if folder.has(UPDATE) {
         update(&folder)?;
     }
-    let signed = [SIGNATURE, PROVENANCE].iter().any(|name| there(dir, name));
+    let signed = [SIGNATURE, PROVENANCE].iter().any(|name| folder.has(name));
     let signed_by = match (signed || folder.has_disks(), key) {
         (false, None) => None,
         (false, Some(_)) => return Err(EvidenceError::NotSigned(dir.to_owned())),
@@ -55,10 +55,6 @@ fn signatures(folder: &Folder, key: &PublicKey) -> Result<(), EvidenceError> {
         key: key.number(),
     })?;
     signature(folder, UPDATE_SIGNATURE, &update(folder)?, key)
-}
-
-fn there(dir: &Path, name: &str) -> bool {
-    dir.join(name).symlink_metadata().is_ok()
 }
 
 /// What boxes are told, which is what the manifest says.
