@@ -15,9 +15,11 @@ pub(super) fn by_contents(bytes: &[u8]) -> Option<&'static str> {
     {
         return Some("a private key (dropbear)");
     }
-    if begins(&[b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce"])
-        && bytes.get(12..16) == Some(&[0, 0, 0, 1])
+    if begins(&[b"\0\0\0\x13ecdsa-sha2-nistp"]) && bytes.len() < 8192 && more_than_strings(bytes, 3)
     {
+        return Some("a private key (dropbear)");
+    }
+    if begins(&[b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce"]) && has_own_key(bytes) == Some(true) {
         return Some("a private key (Java's key store)");
     }
     let inner = sequence(bytes).filter(|_| (40..64 << 10).contains(&bytes.len()))?;
@@ -37,17 +39,53 @@ pub(super) fn by_contents(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
+/// The first bytes, without a number of so many bytes before them that says how many.
+fn counted(bytes: &[u8], width: usize) -> Option<(&[u8], &[u8])> {
+    let (number, rest) = bytes.split_at_checked(width)?;
+    let len = number.iter().fold(0, |len, byte| len << 8 | usize::from(*byte));
+    rest.split_at_checked(len)
+}
+
+/// Whether something follows so many strings of SSH: a public key of an elliptic curve is three.
+fn more_than_strings(bytes: &[u8], count: usize) -> bool {
+    let rest = (0..count).try_fold(bytes, |rest, _| Some(counted(rest, 4)?.1));
+    rest.is_some_and(|rest| !rest.is_empty())
+}
+
+/// Whether one of the entries of a Java key store is more than somebody's certificate (`sun.security.provider.JavaKeyStore` and
+/// `com.sun.crypto.provider.JceKeyStore` of OpenJDK).
+fn has_own_key(bytes: &[u8]) -> Option<bool> {
+    let version = *bytes.get(7)?;
+    let mut rest = bytes.get(12..)?;
+    while let [0, 0, 0, tag, entry @ ..] = rest {
+        match tag {
+            1 | 3 => return Some(true),
+            2 => {
+                let (_alias, entry) = counted(entry, 2)?;
+                let mut entry = entry.get(8..)?;
+                if version == 2 {
+                    entry = counted(entry, 2)?.1;
+                }
+                rest = counted(entry, 4)?.1;
+            }
+            _ => break,
+        }
+    }
+    Some(false)
+}
+
 fn has(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).take(64).any(|window| window == part)
 }
 
-/// The inside of a SEQUENCE that is all of these bytes.
+/// The inside of a SEQUENCE that is all of these bytes. In BER its length may be left open.
 fn sequence(bytes: &[u8]) -> Option<&[u8]> {
     let (&tag, rest) = bytes.split_first()?;
     let (&first, rest) = rest.split_first()?;
     let (len, rest) = match first {
         0x81 => (usize::from(*rest.first()?), &rest[1..]),
         0x82 => (usize::from(u16::from_be_bytes(*rest.first_chunk()?)), &rest[2..]),
+        0x80 => (rest.len(), rest),
         0..=0x7f => (usize::from(first), rest),
         _ => return None,
     };

@@ -73,36 +73,45 @@ fn body(bytes: &[u8]) -> bool {
     let mut key = String::new();
     let mut least = MUCH;
     for line in text.split('\n').take(80) {
+        let end = ["-----", "---- END"].iter().filter_map(|mark| line.find(mark)).min();
         // Signs of a program's text, of a comment, of a list.
         let signs = |c: char| c.is_whitespace() || "\"'+,;()\\*#".contains(c);
-        let line = line.trim_start_matches(signs).trim_end_matches(|c| signs(c) && c != '+');
-        if line.contains("-----") || line.contains("---- END") {
-            least = WHOLE;
-            break;
-        }
-        let plain = !line.is_empty() && line.bytes().all(|byte| is_base64(byte) || byte == b'=');
+        let line = line[..end.unwrap_or(line.len())].trim_start_matches(signs);
+        let line = line.trim_end_matches(|c| signs(c) && c != '+');
+        // All of it in one line, with spaces in the place of its ends.
+        let words: Vec<_> = line.split_whitespace().collect();
+        let lines = words.len() < 2 || words[0].len() >= 32;
+        let plain = lines
+            && !words.is_empty()
+            && words.iter().all(|word| word.bytes().all(|byte| is_base64(byte) || byte == b'='));
         let header = line.is_empty() || line.contains(": ");
         match (plain, header) {
-            (true, _) => key.push_str(line),
+            (true, _) => key.extend(words),
             (_, true) => {}
             _ => break,
         }
-        if key.len() >= MUCH {
+        if end.is_some() {
+            least = WHOLE;
+        }
+        if end.is_some() || key.len() >= MUCH {
             break;
         }
     }
     key.len() >= least && looks_random(key.as_bytes())
 }
 
+/// The key need not be the first of what is encoded together.
 fn pem_in_base64(bytes: &[u8], at: usize) -> bool {
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
-    let whole = run(bytes, at, is_base64).min(4096) / 4 * 4;
-    let text = STANDARD.decode(&bytes[at..at + whole]).unwrap_or_default();
-    [&b"PRIVATE KEY-----"[..], b"PRIVATE KEY BLOCK"]
-        .iter()
-        .any(|mark| contains(window(&text, 0, 64), mark))
-        && whole > 160
+    let all = run(window(bytes, at, 1 << 16), 0, base64_line);
+    let mut text = bytes[at..at + all].to_vec();
+    text.retain(|byte| is_base64(*byte));
+    text.truncate(text.len() / 4 * 4);
+    let text = STANDARD.decode(text).unwrap_or_default();
+    let marks = [&b"PRIVATE KEY-----"[..], b"PRIVATE KEY BLOCK-----"];
+    (0..text.len())
+        .any(|at| marks.iter().any(|mark| text[at..].starts_with(mark)) && pem(&text, at))
 }
 
 fn putty(bytes: &[u8], at: usize) -> bool {

@@ -48,6 +48,11 @@ fn private_keys_are_found_in_every_dress() {
             "{label}"
         );
     }
+    let short = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", base64(48));
+    let wrapped = |text: &str| {
+        let lines = text.as_bytes().chunks(76).map(String::from_utf8_lossy);
+        lines.map(|line| line.into_owned() + "\n").collect::<String>()
+    };
     let headers = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n";
     let table = [
         (pem("RSA PRIVATE KEY", headers), ":1: a private key (PEM)"),
@@ -71,7 +76,27 @@ fn private_keys_are_found_in_every_dress() {
             ":2: a private key (PEM)",
         ),
         (format!("# {}", pem("PRIVATE KEY", "").replace('\n', "\n# ")), ":1: a private key (PEM)"),
+        // In one line.
+        (
+            format!("KEY=\"{}\"", pem("EC PRIVATE KEY", "").replace('\n', "")),
+            ":1: a private key (PEM)",
+        ),
+        (
+            format!("<key>{}</key>", pem("PRIVATE KEY", "").replace('\n', " ")),
+            ":1: a private key (PEM)",
+        ),
+        (
+            format!("-----BEGIN PRIVATE KEY-----{}-----END PRIVATE KEY-----", base64(48)),
+            ":1: a private key (PEM)",
+        ),
         (STANDARD.encode(pem("PRIVATE KEY", "")), ":1: a private key (PEM in base64)"),
+        // Of 119 bytes: Ed25519.
+        (STANDARD.encode(short), ":1: a private key (PEM in base64)"),
+        (wrapped(&STANDARD.encode(pem("PRIVATE KEY", ""))), ":1: a private key (PEM in base64)"),
+        (
+            wrapped(&STANDARD.encode(pem("CERTIFICATE", "") + &pem("RSA PRIVATE KEY", ""))),
+            ":1: a private key (PEM in base64)",
+        ),
         (
             format!("---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nComment: \"x\"\n{}\n", base64(90)),
             ":1: a private key (SSH2)",
@@ -126,6 +151,10 @@ fn keys_of_binary_files_are_found() {
     let oid = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01";
     let pbes = b"\x30\x40\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x05\x0d";
     let rest = random(600);
+    let curve = b"\0\0\0\x13ecdsa-sha2-nistp256\0\0\0\x08nistp256\0\0\0\x41";
+    let ecdsa = [&curve[..], &rest[..65]].concat();
+    let certificate =
+        [b"\0\0\0\x02\0\x02ca", &rest[..8], b"\0\x05X.509\0\0\x01\0", &rest[..256]].concat();
     let table = [
         (der(&[&[2, 1, 0, 0x30], &rest[..]].concat()), "a private key (DER)"),
         (der(&[&[2, 1, 0, 2], &rest[..]].concat()), "a private key (DER)"),
@@ -141,6 +170,21 @@ fn keys_of_binary_files_are_found() {
         ),
         ([b"\0\0\0\x0bssh-ed25519\0\0\0\x40", &rest[..64]].concat(), "a private key (dropbear)"),
         ([b"(21:protected-private-key(3:rsa", &rest[..]].concat(), "a private key (GnuPG)"),
+        ([&ecdsa[..], b"\0\0\0\x20", &rest[..32]].concat(), "a private key (dropbear)"),
+        (
+            [b"\xfe\xed\xfe\xed\0\0\0\x02\0\0\0\x02", &certificate[..], b"\0\0\0\x01", &rest[..]]
+                .concat(),
+            "a private key (Java's key store)",
+        ),
+        (
+            [b"\xce\xce\xce\xce\0\0\0\x02\0\0\0\x02", &certificate[..], b"\0\0\0\x03", &rest[..]]
+                .concat(),
+            "a private key (Java's key store)",
+        ),
+        (
+            [&b"\x30\x80\x02\x01\x03\x30\x80"[..], &oid[..], &rest[..]].concat(),
+            "a private key (PKCS#12)",
+        ),
     ];
     for (bytes, expected) in table {
         let found = contents(&bytes, &Canaries::default());
@@ -152,6 +196,8 @@ fn keys_of_binary_files_are_found() {
     for bytes in [
         der(&[&[0x30, 0x82, 1, 0, 0xa0, 3, 2, 1, 2], &rest[..]].concat()),
         der(&[&[2, 0x82, 1, 1, 0], &rest[..]].concat()),
+        [b"\xfe\xed\xfe\xed\0\0\0\x02\0\0\0\x02", &certificate[..], &certificate[..]].concat(),
+        ecdsa.clone(),
     ] {
         assert_eq!(contents(&bytes, &Canaries::default()), []);
     }
