@@ -195,6 +195,26 @@ fn two_builds_in_different_places_give_the_same_bytes() {
 }
 
 #[test]
+fn an_image_that_is_found_says_what_one_made_now_would_say() {
+    let images = tempfile::tempdir().expect("folder");
+    let built = |fixture: &Fixture| fixture.build(images.path()).expect("builds");
+    let first = built(&Fixture::new());
+    assert!(built(&Fixture::new()).found);
+    let beside = vec![("sbom.spdx.json", "{}".to_owned())];
+    let mut lock = chatimg::lock::Lock::default();
+    lock.request.npm.insert("asked-for".to_owned(), "*".to_owned());
+    for other in [
+        Fixture { plan: Digest::of(b"another"), ..Fixture::new() },
+        Fixture { beside, ..Fixture::new() },
+        Fixture { ports: ["1/tcp".to_owned()].into(), ..Fixture::new() },
+        Fixture { lock, ..Fixture::new() },
+    ] {
+        let other = built(&other);
+        assert!(!other.found && other.id != first.id);
+    }
+}
+
+#[test]
 fn the_manifest_tells_the_digests_and_every_file() {
     let fixture = Fixture::new();
     let built = fixture.build(&fixture.images("images")).expect("builds");

@@ -87,14 +87,12 @@ pub(super) fn write(
     contents: &Contents,
 ) -> Result<(), ImageError> {
     let files = output::disks(layout.disks());
-    let head = json!({
-        "schema": SCHEMA, "id": id, "appliance": spec.name, "epoch": spec.epoch,
-        "tree": root.id(), "raid": layout.disks().raid(), "formats": spec.formats,
-        "ports": spec.ports, "built": built(spec),
-        "root": {
-            "file": files[0], "start": contents.root.start, "size": contents.root.size,
-            "sha256": contents.root.digest,
-        },
+    let mut head = told(spec);
+    head["id"] = id.into();
+    head["tree"] = json!(root.id());
+    head["root"] = json!({
+        "file": files[0], "start": contents.root.start, "size": contents.root.size,
+        "sha256": contents.root.digest,
     });
     let disks: Vec<_> = layout
         .legs()
@@ -121,11 +119,15 @@ pub(super) fn write(
     save().map_err(ImageError::io("writing", path))
 }
 
-/// By which chatimg, and of which request.
-fn built(spec: &ImageSpec) -> Value {
+/// What it says that is in no byte of the disks: of which request, and by which chatimg.
+pub(super) fn told(spec: &ImageSpec) -> Value {
     json!({
-        "chatimg": env!("CARGO_PKG_VERSION"), "source": env!("CHATIMG_SOURCE"),
-        "lock": Digest::of(spec.lock.to_toml().as_bytes()), "plan": spec.plan,
+        "schema": SCHEMA, "appliance": spec.name, "epoch": spec.epoch, "raid": spec.disks.raid(),
+        "formats": spec.formats, "ports": spec.ports,
+        "built": {
+            "chatimg": env!("CARGO_PKG_VERSION"), "source": env!("CHATIMG_SOURCE"),
+            "lock": Digest::of(spec.lock.to_toml().as_bytes()), "plan": spec.plan,
+        },
     })
 }
 

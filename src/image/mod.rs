@@ -206,7 +206,7 @@ pub fn inputs(lock: &Lock) -> serde_json::Value {
     manifest::inputs(lock)
 }
 
-/// The image's id: a digest of everything its bytes depend on.
+/// The image's id: a digest of everything that the bytes of its disks, and of the files beside them, depend on.
 fn id(spec: &ImageSpec, layout: &Layout) -> Result<String, ImageError> {
     let mut key = Hasher::step("image");
     key.field(layout.parameters()).field(spec.epoch.to_le_bytes());
@@ -216,5 +216,9 @@ fn id(spec: &ImageSpec, layout: &Layout) -> Result<String, ImageError> {
         key.field(Digest::of(part).as_bytes());
     }
     key.field(manifest::inputs(spec.lock).to_string());
+    key.field(manifest::told(spec).to_string());
+    for (name, text) in spec.beside {
+        key.field(name).field(text);
+    }
     Ok(key.finish().short())
 }

@@ -46,6 +46,7 @@ pub struct Fixture {
     pub lock: Lock,
     pub disks: Disks,
     pub ports: BTreeSet<String>,
+    pub plan: Digest,
     /// Files to lie beside the image.
     pub beside: Vec<(&'static str, String)>,
     /// Removes the folder in the end.
@@ -91,8 +92,8 @@ impl Fixture {
             efi: vec![0xef; 700_000],
         };
         let (dir, lock, disks) = (dir.to_owned(), Lock::default(), Disks::Mirror);
-        let (ports, beside, temporary) = Default::default();
-        Ok(Self { dir, store, root, tools, grub, lock, disks, ports, beside, temporary })
+        let (plan, (ports, beside, temporary)) = (Digest::of(b""), Default::default());
+        Ok(Self { dir, store, root, tools, grub, lock, disks, ports, plan, beside, temporary })
     }
 
     pub fn images(&self, name: &str) -> PathBuf {
@@ -110,7 +111,7 @@ impl Fixture {
             grub: &self.grub,
             formats: &Default::default(),
             ports: &self.ports,
-            plan: Digest::of(b""),
+            plan: self.plan,
             beside: &self.beside,
             lock: &self.lock,
         };
