@@ -140,11 +140,13 @@ fn disks(
         }
         Err(_) => {
             fs::write(&note, format!("{}\n", image.id))
-                .and_then(|()| inventory::keep_for_run(&context.images(), dir))
+                .and_then(|()| inventory::keep_for_run(&context.images(), dir, &image.id))
                 .map_err(|error| format!("writing {}: {error}", note.display()))?;
             return Ok((image.id.clone(), image.disks()));
         }
     };
+    inventory::keep_for_run(&context.images(), dir, &old)
+        .map_err(|error| format!("noting what {} lies over: {error}", dir.display()))?;
     if old == image.id {
         return Ok((old, image.disks()));
     }

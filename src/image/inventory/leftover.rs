@@ -18,6 +18,24 @@ use crate::whole::UNDER_WAY;
 const TESTED: Duration = Duration::from_secs(86_400);
 const LOOK: Duration = Duration::from_secs(7 * 86_400);
 
+/// What `build`, `sign` and `key sign` put into an image's folder.
+const OURS: [&str; 12] = [
+    "disk.img",
+    "disk-1.img",
+    "disk-2.img",
+    "root.img",
+    MANIFEST,
+    "sbom.spdx.json",
+    "sbom.cdx.json",
+    SUMS,
+    "SHA256SUMS.minisig",
+    "provenance.dsse.json",
+    "update.json",
+    "update.json.minisig",
+];
+/// So long a folder of `chatimg run --keep` may be away, as a disk that is not always there, before its image may go.
+const AWAY: Duration = Duration::from_secs(14 * 86_400);
+
 /// Something in `images/` that may go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leftover {
@@ -49,7 +67,13 @@ pub fn leftovers(images: &Path, keep: usize) -> Result<(Vec<Leftover>, Vec<Spare
     for image in older {
         let why = match (somebody_elses(&image.dir), kept.get(&image.id)) {
             (Some(name), _) => format!("{name} in it is not chatimg's"),
-            (None, Some(dir)) => format!("`chatimg run --keep {}` goes on with it", dir.display()),
+            (None, Some(dir)) => {
+                let why = format!("`chatimg run --keep {}` goes on with it", dir.display());
+                match dir.exists() {
+                    true => why,
+                    false => why + ", which is away; so it stays for 14 days after its last run",
+                }
+            }
             (None, None) if is_held(&image.dir) => "it is being used".to_owned(),
             (None, None) => {
                 gone.push(Leftover { path: image.dir.clone(), on_disk: image.on_disk });
@@ -79,49 +103,54 @@ pub fn remove(images: &Path, leftover: &Leftover) -> Result<bool, ImageError> {
 /// A file's name in an image's folder that chatimg does not write.
 fn somebody_elses(dir: &Path) -> Option<String> {
     let ours = |name: &str| {
-        let (stem, end) = name.rsplit_once('.').unwrap_or((name, ""));
-        match end {
-            "img" => matches!(stem, "root" | "disk" | "disk-1" | "disk-2"),
-            _ if name.starts_with(UNDER_WAY) => true, // Of a `sign` that was killed.
-            end => name == SUMS || matches!(end, "json" | "minisig"),
-        }
+        // What begins so is of a `sign` that was killed.
+        let under_way = name.strip_prefix(UNDER_WAY).is_some_and(|rest| {
+            rest.len() == 6 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        });
+        OURS.contains(&name) || under_way
     };
     let names = fs::read_dir(dir).ok()?.flatten().map(|entry| entry.file_name());
     names.map(|name| name.to_string_lossy().into_owned()).find(|name| !ours(name))
 }
 
-/// Where [`keep_for_run`] makes its links.
+/// Where [`keep_for_run`] makes its links: `<id>-<digest of the path>` to the folder.
 const RUNS: &str = ".runs";
 
-/// Notes that a folder of `chatimg run --keep` lies over an image; the folder has a file `image` with its id.
+/// Notes that a folder of `chatimg run --keep` lies over an image, and is being used now.
 ///
 /// # Errors
 /// The note cannot be written.
-pub fn keep_for_run(images: &Path, dir: &Path) -> io::Result<()> {
+pub fn keep_for_run(images: &Path, dir: &Path, id: &str) -> io::Result<()> {
     let dir = fs::canonicalize(dir)?;
     let runs = images.join(RUNS);
     fs::create_dir_all(&runs)?;
-    let name = Digest::of(std::os::unix::ffi::OsStrExt::as_bytes(dir.as_os_str())).short();
-    match std::os::unix::fs::symlink(dir, runs.join(name)) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
+    let place = Digest::of(std::os::unix::ffi::OsStrExt::as_bytes(dir.as_os_str())).short();
+    for old in fs::read_dir(&runs)?.flatten().filter(|link| kept_by(&link.path()).is_none()) {
+        fs::remove_file(old.path())?;
+    }
+    let link = runs.join(format!("{id}-{place}"));
+    match fs::remove_file(&link) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => std::os::unix::fs::symlink(dir, link),
     }
 }
 
-/// Images that folders of `chatimg run --keep` lie over. A folder that is gone is forgotten.
+/// Which image a note keeps, and for which folder. A folder that is not there may be on a disk that is not, either; that is believed
+/// for [`AWAY`].
+fn kept_by(link: &Path) -> Option<(String, PathBuf)> {
+    let name = link.file_name()?.to_str()?;
+    let (dir, (id, _)) = (fs::read_link(link).ok()?, name.split_once('-')?);
+    match fs::read_to_string(dir.join("image")) {
+        Ok(now) => (now.trim() == id).then(|| (id.to_owned(), dir)),
+        Err(_) if older(link, AWAY) => None,
+        Err(_) => Some((id.to_owned(), dir)),
+    }
+}
+
+/// Images that folders of `chatimg run --keep` lie over.
 fn kept_by_runs(images: &Path) -> BTreeMap<String, PathBuf> {
     let links = entries(&images.join(RUNS)).unwrap_or_default();
-    let kept = links.into_iter().filter_map(|link| {
-        let dir = fs::read_link(&link).ok()?;
-        match fs::read_to_string(dir.join("image")) {
-            Ok(id) => Some((id.trim().to_owned(), dir)),
-            Err(_) => {
-                _ = fs::remove_file(link);
-                None
-            }
-        }
-    });
-    kept.collect()
+    links.iter().filter_map(|link| kept_by(link)).collect()
 }
 
 /// What `chatimg test` left, unless it is at work.
@@ -178,6 +207,10 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::time::SystemTime;
 
+    use nix::fcntl::AT_FDCWD;
+    use nix::sys::stat::{UtimensatFlags, utimensat};
+    use nix::sys::time::TimeSpec;
+
     use super::super::tests::images;
     use super::super::{again, hold};
     use super::*;
@@ -223,16 +256,16 @@ mod tests {
     fn what_somebody_needs_stays_and_is_told() {
         let dir = images(&["a1", "b2", "c3", "d4", "e5"]);
         let path = |name: &str| dir.path().join(name);
-        fs::write(path("b2/notes.txt"), "mine").expect("write");
+        fs::write(path("b2/grype.json"), "mine").expect("write");
         fs::write(path("c3/disk.img"), "a guest wrote to it").expect("write");
         let kept = tempfile::tempdir().expect("folder");
         fs::write(kept.path().join("image"), "d4\n").expect("write");
-        keep_for_run(dir.path(), kept.path()).expect("notes it");
-        keep_for_run(dir.path(), kept.path()).expect("again");
+        keep_for_run(dir.path(), kept.path(), "d4").expect("notes it");
+        keep_for_run(dir.path(), kept.path(), "d4").expect("again");
         let held = hold(&path("e5"));
         let (gone, spared) = leftovers(dir.path(), 0).expect("looks");
         assert_eq!(names(&gone), Vec::<String>::new());
-        let words = ["notes.txt in it", "goes on with it", "being used", "not what was built"];
+        let words = ["grype.json in it", "goes on with it", "being used", "not what was built"];
         assert_eq!(spared.len(), words.len());
         for (spared, words) in spared.iter().zip(words) {
             assert!(spared.why.contains(words), "{words}: {}", spared.why);
@@ -240,8 +273,24 @@ mod tests {
         let e5 = Leftover { path: path("e5"), on_disk: 0 };
         assert!(!remove(dir.path(), &e5).expect("looks") && path("e5").exists());
         drop((held, kept));
+        // The folder may be on a disk that is not there now.
+        let (gone, spared) = leftovers(dir.path(), 0).expect("looks");
+        assert_eq!(names(&gone), ["e5"]);
+        assert!(spared.iter().any(|it| it.why.contains("which is away")), "{spared:?}");
+        let link = entries(&path(RUNS)).expect("lists").remove(0);
+        let long_ago = TimeSpec::new(1_000_000_000, 0);
+        utimensat(AT_FDCWD, &link, &long_ago, &long_ago, UtimensatFlags::NoFollowSymlink)
+            .expect("time");
         let (gone, _) = leftovers(dir.path(), 0).expect("looks");
         assert_eq!(names(&gone), ["d4", "e5"]);
+        // Another one's note takes it away; nobody else does.
+        let other = tempfile::tempdir().expect("folder");
+        assert!(link.is_symlink());
+        keep_for_run(dir.path(), other.path(), "a1").expect("notes it");
+        assert!(!link.is_symlink());
+        // It was begun again, with another image.
+        fs::write(other.path().join("image"), "c3\n").expect("write");
+        assert_eq!(kept_by_runs(dir.path()), BTreeMap::new());
     }
 
     #[test]
