@@ -140,11 +140,17 @@ impl<'a> Context<'a> {
         self.project().join("images")
     }
 
-    /// The folder of the image that is meant ([`image::named`]); else the newest.
+    /// The folder of the image that is meant ([`image::named`]); else the newest. What is the newest now, is meant by `current`.
     pub fn image_dir(&self, name: Option<&Path>) -> Result<PathBuf, CommandError> {
         let images = self.images();
         Ok(match name {
-            Some(name) => image::named(&images, name)?,
+            Some(name) => {
+                let dir = image::named(&images, name)?;
+                match fs::read_link(&dir) {
+                    Ok(target) => parent(&dir).join(target),
+                    Err(_) => dir,
+                }
+            }
             None => {
                 image::current(&images)?.ok_or("there is no image; run `chatimg build` first")?.dir
             }

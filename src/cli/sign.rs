@@ -6,6 +6,7 @@ use super::CommandError;
 use super::context::Context;
 use super::key::KeyOption;
 use crate::evidence;
+use crate::image::inventory;
 
 /// Sign an image, so that others can verify where it is from
 ///
@@ -26,6 +27,7 @@ pub struct Args {
 
 pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
     let dir = context.image_dir(args.image.as_deref())?;
+    let _hold = inventory::hold(&dir);
     let key = args.key.read()?;
     let signed = evidence::sign(&dir, &key)?;
     let (id, key) = (&signed.id, key.public());

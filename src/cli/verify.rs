@@ -41,6 +41,7 @@ pub fn run(args: &Args, context: &Context<'_>) -> Result<(), CommandError> {
         None if current.is_dir() => current.canonicalize()?,
         image => context.image_dir(image.as_deref())?,
     };
+    let _hold = inventory::hold(&dir);
     let key = args.key.as_deref().map(public_key).transpose()?;
     let verified = match evidence::verify(&dir, key.as_ref()) {
         Err(EvidenceError::NoKey(_)) => {
