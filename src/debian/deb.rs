@@ -70,6 +70,27 @@ pub fn import(reader: impl Read, pack: &mut PackWriter) -> Result<Tree, DebError
     Ok(tree)
 }
 
+/// Reads a .deb's control file, and no more of it than that takes.
+///
+/// # Errors
+/// It is damaged before that, or has none.
+pub fn control(reader: impl Read) -> Result<String, DebError> {
+    let none =
+        || DebError::Bad { part: "control.tar".to_owned(), why: "it has no control".to_owned() };
+    Members::open(reader)?.next("control.tar")?.unpack(|reader| {
+        let mut text = None;
+        for entry in tar::Archive::new(reader).entries().map_err(DebError::Read)? {
+            let mut entry = entry.map_err(DebError::Read)?;
+            if matches!(&*entry.path_bytes(), b"./control" | b"control") {
+                let mut bytes = Vec::new();
+                entry.read_to_end(&mut bytes).map_err(DebError::Read)?;
+                text = Some(String::from_utf8_lossy(&bytes).into_owned());
+            }
+        }
+        text.ok_or_else(none)
+    })
+}
+
 /// control.tar holds plain files only: a script is not read from where dpkg would not find it.
 fn check_control(tree: &Tree) -> Result<(), DebError> {
     let plain = |node: &Node| matches!(node, Node::File(_) | Node::HardLink(_));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Component, id, licences, purl, text};
 use crate::debian::control::Control;
-use crate::debian::relation;
+use crate::debian::{deb, relation};
 use crate::lock::{Deb, Group, Lock};
 use crate::store::{Store, StoreError};
 use crate::tree::Tree;
@@ -30,7 +30,10 @@ pub(super) fn components(
         deb.groups.contains(&Group::Image) || IN_BOOT_FILES.contains(&deb.name.as_str())
     };
     let component = |deb: &Deb| {
-        let control = status.get(&deb.name).cloned().unwrap_or_default();
+        let control = match status.get(&deb.name) {
+            Some(control) => control.clone(),
+            None => own_control(store, deb)?,
+        };
         let source = source(&control, deb);
         let upstream = source.as_ref().map(|(name, version)| (name.as_str(), version.as_str()));
         let copyright = format!("usr/share/doc/{}/copyright", deb.name);
@@ -58,6 +61,12 @@ pub(super) fn components(
         })
     };
     lock.debs.iter().filter(wanted).map(component).collect()
+}
+
+/// That of a tool, which the root file system's dpkg knows nothing of.
+fn own_control(store: &Store, deb: &Deb) -> Result<Control, StoreError> {
+    let text = store.open_blob(&deb.digest)?.and_then(|reader| deb::control(reader).ok());
+    Ok(text.and_then(|text| Control::parse(&text).ok()).unwrap_or_default())
 }
 
 /// What it was built from, if name or version differ: `Source: gcc-14 (14.2.0-19)`.
