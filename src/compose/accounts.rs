@@ -11,7 +11,9 @@ use crate::tree::{Entry, Meta, Node, Tree};
 /// The administrator's user and group id.
 const ADMIN: u32 = 1000;
 const SHADOW_GROUP: u32 = 42;
-const DAY: i64 = 86_400;
+/// When passwords were changed last, in days since 1970: there are none, and that a day has passed is no change of an image. 0 would
+/// ask for a new one.
+const CHANGED: &str = "1";
 
 /// All accounts of the tree, by name.
 #[derive(Debug, Default)]
@@ -38,8 +40,9 @@ pub(super) fn add(
         comment: "Administrator".to_owned(),
     };
     for user in plan.overlays.iter().flat_map(|overlay| &overlay.users).chain([&admin]) {
-        files.add(user, epoch / DAY)?;
+        files.add(user)?;
     }
+    files.date_passwords();
     files.write(pack, tree, epoch)?;
     Ok(files.ids())
 }
@@ -71,7 +74,7 @@ impl Files {
         })
     }
 
-    fn add(&mut self, user: &User, day: i64) -> Result<(), SystemError> {
+    fn add(&mut self, user: &User) -> Result<(), SystemError> {
         let User { name, id, home, shell, groups, comment } = user;
         for (rows, what) in [(&self.passwd, "user"), (&self.group, "group")] {
             if rows.iter().any(|row| row[0] == *name) {
@@ -81,7 +84,7 @@ impl Files {
         // `*`, not `!`: no password fits, but the account is not locked, so keys still do.
         let row = |line: String| line.split(':').map(str::to_owned).collect::<Vec<_>>();
         self.passwd.push(row(format!("{name}:x:{id}:{id}:{comment}:{home}:{shell}")));
-        self.shadow.push(row(format!("{name}:*:{day}:0:99999:7:::")));
+        self.shadow.push(row(format!("{name}:*:{CHANGED}:0:99999:7:::")));
         self.group.push(row(format!("{name}:x:{id}:")));
         self.gshadow.push(row(format!("{name}:!::")));
         for group in groups {
@@ -97,6 +100,12 @@ impl Files {
             joined.ok_or_else(|| SystemError::Unknown { what: "group", name: group.clone() })?;
         }
         Ok(())
+    }
+
+    fn date_passwords(&mut self) {
+        for date in self.shadow.iter_mut().filter_map(|row| row.get_mut(2)) {
+            CHANGED.clone_into(date);
+        }
     }
 
     fn write(&self, pack: &mut PackWriter, tree: &mut Tree, epoch: i64) -> Result<(), SystemError> {
@@ -145,7 +154,7 @@ mod tests {
         let mut files = Files {
             passwd: parse("root:x:0:0:root:/root:/bin/bash\n"),
             group: parse("root:x:0:\nsudo:x:27:other\nadm:x:4:\n"),
-            shadow: parse("root:*:1:0:99999:7:::\n"),
+            shadow: parse("root:*:20780:0:99999:7:::\nsshd:!*:20780::::::\n"),
             gshadow: parse("root:*::\nsudo:*::other\nadm:*::\n"),
         };
         let mut user = User {
@@ -156,20 +165,23 @@ mod tests {
             groups: vec!["sudo".into(), "adm".into()],
             comment: "Me".into(),
         };
-        files.add(&user, 20_000).expect("added");
+        files.add(&user).expect("added");
         assert_eq!(files.passwd[1].join(":"), "me:x:401:401:Me:/var/lib/me:/usr/sbin/nologin");
-        assert_eq!(files.shadow[1].join(":"), "me:*:20000:0:99999:7:::");
+        assert_eq!(files.shadow[2].join(":"), "me:*:1:0:99999:7:::");
         assert_eq!(files.group[1].join(":"), "sudo:x:27:other,me");
         assert_eq!(files.gshadow[2].join(":"), "adm:*::me");
         assert_eq!(files.ids().users["me"], 401);
-        let error = files.add(&user, 0).expect_err("there already").to_string();
+        files.date_passwords();
+        let dated: Vec<_> = files.shadow.iter().map(|row| row.join(":")).collect();
+        assert_eq!(dated[..2], ["root:*:1:0:99999:7:::", "sshd:!*:1::::::"]);
+        let error = files.add(&user).expect_err("there already").to_string();
         assert!(error.contains("'me'"), "{error}");
         user.name = "adm".into();
-        let error = files.add(&user, 0).expect_err("a group").to_string();
+        let error = files.add(&user).expect_err("a group").to_string();
         assert!(error.contains("the group 'adm'"), "{error}");
         user.name = "you".into();
         user.groups = vec!["wheel".into()];
-        let error = files.add(&user, 0).expect_err("no such group").to_string();
+        let error = files.add(&user).expect_err("no such group").to_string();
         assert!(error.contains("'wheel'"), "{error}");
     }
 }
