@@ -18,6 +18,8 @@ const MAX_MEMBERS: usize = 50_000;
 const MAX_LINE: usize = 4096;
 /// No marker is nested deeper; pep508_rs recurses until the stack is full.
 const MAX_NESTING: usize = 32;
+/// pep508_rs makes a decision diagram of a marker, which may double with each two of these.
+const MAX_JOINED: usize = 24;
 
 /// What a wheel says about itself.
 #[derive(Clone, Debug, Default)]
@@ -96,6 +98,10 @@ pub(super) fn requirement(text: &str) -> Result<Requirement, String> {
     if text.matches('(').count() > MAX_NESTING {
         return Err(format!("more than {MAX_NESTING} parentheses"));
     }
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    if words.filter(|word| matches!(*word, "and" | "or")).count() > MAX_JOINED {
+        return Err(format!("a marker of more than {MAX_JOINED} 'and' and 'or'"));
+    }
     if !well_named(text.trim_start()) {
         return Err(format!("'{text}': a name begins and ends with a letter or digit"));
     }
@@ -159,6 +165,17 @@ pub(crate) fn fuzz(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_marker_that_takes_all_memory_is_refused() {
+        let of = |pairs: u32| {
+            let pair = |n| format!("extra=='a{n:02}' and extra=='b{n:02}'");
+            format!("x; {}", (0..pairs).map(pair).collect::<Vec<_>>().join(" or "))
+        };
+        requirement(&of(12)).expect("may be");
+        let error = requirement(&of(24)).expect_err("refused");
+        assert!(error.contains("more than 24 'and' and 'or'"), "{error}");
+    }
 
     #[test]
     fn requirements_are_read_and_rubbish_is_an_error() {
