@@ -9,7 +9,7 @@ mod client;
 pub(crate) mod proxy;
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -84,7 +84,9 @@ pub(super) struct Head {
     /// The address after redirects.
     pub(super) url: Url,
     content_type: String,
-    /// Content-Length of a body that comes as it is.
+    /// Its body is compressed with gzip only for the way.
+    zipped: bool,
+    /// Content-Length.
     pub(super) length: Option<u64>,
     /// Content-Range of a 206.
     pub(super) range: Option<String>,
@@ -205,7 +207,7 @@ impl Http {
     /// The page at `url`, which the server may compress on the way. `accept`: MIME types wanted.
     ///
     /// # Errors
-    /// As [`Http::get_bytes`]; the bound is on what the page is decompressed.
+    /// As [`Http::get_bytes`]; the bound is on what comes and on what that is decompressed.
     pub fn get_page(&self, url: &str, accept: &str, max_size: u64) -> Result<Page, FetchError> {
         let mut body = Vec::new();
         let headers = [(ACCEPT, accept), (ACCEPT_ENCODING, "gzip")];
@@ -229,12 +231,13 @@ impl Http {
                 return Err(Answer::Status(head.status).into());
             }
             sink.begin()?;
-            let mut length = 0;
+            if head.zipped {
+                unzip(&mut incoming, max_size, sink)?;
+                return Ok(head);
+            }
+            let mut bounded = Bounded::new(max_size);
             while let Some(chunk) = incoming.chunk()? {
-                length += chunk.len() as u64;
-                if length > max_size {
-                    return Err(Answer::TooLong { limit: max_size }.into());
-                }
+                bounded.count(&chunk)?;
                 sink.take(&chunk)?;
             }
             Ok(head)
@@ -342,6 +345,73 @@ impl Incoming<'_> {
     }
 }
 
+/// Bytes on their way to a sink, no more than may come.
+struct Bounded {
+    length: u64,
+    limit: u64,
+}
+
+impl Bounded {
+    fn new(limit: u64) -> Self {
+        Self { length: 0, limit }
+    }
+
+    fn count(&mut self, bytes: &[u8]) -> Result<(), Answer> {
+        self.length = self.length.saturating_add(bytes.len() as u64);
+        if self.length > self.limit {
+            return Err(Answer::TooLong { limit: self.limit });
+        }
+        Ok(())
+    }
+}
+
+/// What comes, for a decompressor. It has a bound too: gzip may go on for ever and unpack to nothing.
+struct Arriving<'a, 'b> {
+    incoming: &'a mut Incoming<'b>,
+    bounded: Bounded,
+    chunk: Cursor<Vec<u8>>,
+    /// Why there is no more.
+    stop: Option<Stop>,
+}
+
+impl Arriving<'_, '_> {
+    fn next(&mut self) -> Result<Vec<u8>, Stop> {
+        let chunk = self.incoming.chunk()?.unwrap_or_default();
+        self.bounded.count(&chunk)?;
+        Ok(chunk)
+    }
+}
+
+impl Read for Arriving<'_, '_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.chunk.position() == self.chunk.get_ref().len() as u64 {
+            self.chunk = Cursor::new(self.next().map_err(|stop| {
+                self.stop = Some(stop);
+                io::Error::other("it stops")
+            })?);
+        }
+        self.chunk.read(to)
+    }
+}
+
+/// Hands over what comes, decompressed.
+fn unzip(incoming: &mut Incoming<'_>, limit: u64, sink: &mut impl Sink) -> Result<(), Stop> {
+    let (bounded, chunk) = (Bounded::new(limit), Cursor::default());
+    let mut decoder = MultiGzDecoder::new(Arriving { incoming, bounded, chunk, stop: None });
+    let (mut bounded, mut piece) = (Bounded::new(limit), vec![0; CHUNK]);
+    loop {
+        let count = decoder.read(&mut piece).map_err(|error| {
+            let broken = || Answer::Broken(format!("no gzip: {error}")).into();
+            decoder.get_mut().stop.take().unwrap_or_else(broken)
+        })?;
+        if count == 0 {
+            return Ok(());
+        }
+        bounded.count(&piece[..count])?;
+        sink.take(&piece[..count])?;
+    }
+}
+
 /// Runs in the request's thread; nobody listening any more is no error.
 fn deliver(
     sender: &SyncSender<Message>,
@@ -357,22 +427,17 @@ fn body(got: Got, sender: &SyncSender<Message>) -> Result<(), Answer> {
     let headers = got.response.headers();
     let zipped = got.may_be_zipped
         && text(CONTENT_ENCODING, headers).is_some_and(|it| it.eq_ignore_ascii_case("gzip"));
-    // Of a body that is decompressed on the way the length is not known.
-    let length = text(CONTENT_LENGTH, headers).filter(|_| !zipped);
-    let length = length.and_then(|length| length.parse().ok());
+    let length = text(CONTENT_LENGTH, headers).and_then(|length| length.parse().ok());
     let head = Head {
         status: got.response.status().as_u16(),
         url: got.url,
         content_type: text(CONTENT_TYPE, headers).unwrap_or_default(),
+        zipped,
         length,
         range: text(CONTENT_RANGE, headers),
     };
     _ = sender.send(Message::Head(Box::new(head)));
-    let reader = got.response.into_body().into_reader();
-    match zipped {
-        true => pump(MultiGzDecoder::new(reader), None, sender),
-        false => pump(reader, length, sender),
-    }
+    pump(got.response.into_body().into_reader(), length, sender)
 }
 
 fn read(url: &Url, offset: Option<u64>, sender: &SyncSender<Message>) -> Result<(), Answer> {
@@ -392,6 +457,7 @@ fn read(url: &Url, offset: Option<u64>, sender: &SyncSender<Message>) -> Result<
         status: if offset.is_some() { 206 } else { 200 },
         url: url.clone(),
         content_type: String::new(),
+        zipped: false,
         length: Some(length),
         range: offset.map(|offset| format!("bytes {offset}-/{}", metadata.len())),
     };

@@ -143,6 +143,32 @@ fn pages_may_come_compressed_and_blobs_never_do() {
     assert_eq!(server.headers("accept-encoding")[1].as_deref(), Some("identity"));
 }
 
+#[test]
+fn a_compressed_page_has_a_bound_on_both_sides() {
+    use flate2::write::GzEncoder;
+    use std::io::Write;
+    let gzip = |bytes: &[u8]| {
+        let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(bytes).expect("compress");
+        gzip.finish().expect("compress")
+    };
+    let get = |reply: Reply| {
+        let server = TestServer::start(move |_| reply.clone().header("Content-Encoding", "gzip"));
+        let page = hasty().get_page(&server.base, "text/html", 10_000);
+        answer(page.map(|page| page.body))
+    };
+    let too_long = Answer::TooLong { limit: 10_000 };
+    assert_eq!(get(Reply::ok(gzip(&[0; 10_001]))), too_long);
+    assert_eq!(get(Reply { endless: true, ..Reply::ok(gzip(b"")) }), too_long);
+    let whole = gzip(b"a page");
+    let cut = Answer::Cut { got: 9, expected: whole.len() as u64 };
+    assert_eq!(get(Reply { cut: Some(9), ..Reply::ok(whole.clone()) }), cut);
+    for broken in [&whole[..9], &b"no gzip"[..]] {
+        let Answer::Broken(why) = get(Reply::ok(broken)) else { panic!() };
+        assert!(why.starts_with("no gzip: "), "{why}");
+    }
+}
+
 /// A client that knows only these proxies.
 fn by(variables: &[(&str, String)]) -> Http {
     let find = |name: &str| variables.iter().find(|it| it.0 == name).map(|it| it.1.clone());
