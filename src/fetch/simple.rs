@@ -6,11 +6,11 @@
 //!    data-core-metadata="sha256=HEX">foo-1.0-py3-none-any.whl</a>
 //! ```
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use url::Url;
 
 use super::wanted::web_url;
@@ -21,6 +21,16 @@ use crate::digest::Digest;
 const MAX_PAGE: u64 = 64 << 20;
 /// No project has more files; those behind are left out.
 const MAX_LINKS: usize = 100_000;
+/// Bytes of all links, so that a long `<base>` in front of many short addresses takes no more memory than a page.
+const MAX_BYTES: usize = 64 << 20;
+/// What matters of an `<a>` or a `<base>`.
+const ATTRIBUTES: [&str; 5] = [
+    "href",
+    "data-requires-python",
+    "data-yanked",
+    "data-core-metadata",
+    "data-dist-info-metadata",
+];
 const ACCEPT: &str = "application/vnd.pypi.simple.v1+json, text/html;q=0.5";
 
 /// A file that a project page names.
@@ -38,6 +48,34 @@ pub(crate) struct Link {
     pub(crate) yanked: bool,
     /// Digest of its metadata, which `URL.metadata` has (PEP 658).
     pub(crate) metadata: Option<Digest>,
+}
+
+impl Link {
+    /// Bytes that it takes.
+    pub(crate) fn weight(&self) -> usize {
+        let python = self.requires_python.as_ref().map_or(0, String::len);
+        size_of::<Self>() + self.name.len() + self.url.as_str().len() + python
+    }
+}
+
+/// The links of a page, as far as there is room.
+#[derive(Default)]
+struct Links {
+    all: Vec<Link>,
+    weight: usize,
+}
+
+impl Links {
+    fn add(&mut self, link: Link) {
+        self.weight = self.weight.saturating_add(link.weight());
+        if !self.full() {
+            self.all.push(link);
+        }
+    }
+
+    fn full(&self) -> bool {
+        self.all.len() == MAX_LINKS || self.weight > MAX_BYTES
+    }
 }
 
 /// Gets and reads a project page.
@@ -64,22 +102,25 @@ fn sha256(text: &str) -> Option<Digest> {
 
 fn html(page: &Url, text: &str) -> Vec<Link> {
     let mut base = page.clone();
-    let mut links = Vec::new();
+    let (mut links, mut anchors) = (Links::default(), 0);
     let mut rest = text;
-    while let Some((_, after)) = rest.split_once('<') {
+    while let Some((_, after)) = rest.split_once('<')
+        && anchors < MAX_LINKS
+        && !links.full()
+    {
         let (name, attributes, end) = tag(after);
         rest = end;
-        let href = attributes.get("href").map(String::as_str).unwrap_or_default();
-        if name == "base" {
+        let href = attributes[0].as_deref().unwrap_or_default();
+        if name.eq_ignore_ascii_case("base") {
             base = base.join(href).unwrap_or(base);
-        } else if name == "a" {
-            links.extend(anchor(page, &base, href, &attributes));
-            if links.len() == MAX_LINKS {
-                break;
+        } else if name.eq_ignore_ascii_case("a") {
+            anchors += 1;
+            if let Some(link) = anchor(page, &base, attributes) {
+                links.add(link);
             }
         }
     }
-    links
+    links.all
 }
 
 /// The address of a file, from a page: only the web's, and none that anybody on the way could change if the page's own
@@ -89,23 +130,18 @@ fn file_url(page: &Url, base: &Url, text: &str) -> Option<Url> {
     (page.scheme() != "https" || url.scheme() == "https").then_some(url)
 }
 
-fn anchor(
-    page: &Url,
-    base: &Url,
-    href: &str,
-    attributes: &BTreeMap<String, String>,
-) -> Option<Link> {
-    let mut url = file_url(page, base, href)?;
+fn anchor(page: &Url, base: &Url, attributes: Attributes) -> Option<Link> {
+    let [href, requires_python, yanked, metadata, older_metadata] = attributes;
+    let mut url = file_url(page, base, &href.unwrap_or_default())?;
     let digest = url.fragment().and_then(sha256);
     url.set_fragment(None);
-    let metadata = ["data-core-metadata", "data-dist-info-metadata"];
     Some(Link {
         name: file_name(&url)?,
         url,
         digest,
-        requires_python: attributes.get("data-requires-python").cloned(),
-        yanked: attributes.contains_key("data-yanked"),
-        metadata: metadata.iter().find_map(|name| sha256(attributes.get(*name)?)),
+        requires_python,
+        yanked: yanked.is_some(),
+        metadata: [metadata, older_metadata].iter().flatten().find_map(|text| sha256(text)),
     })
 }
 
@@ -117,22 +153,25 @@ fn file_name(url: &Url) -> Option<String> {
         .filter(|name| !name.is_empty())
 }
 
+/// The values of [`ATTRIBUTES`].
+type Attributes = [Option<String>; ATTRIBUTES.len()];
+
 /// Splits `a href="x" data-y>rest` into name, attributes and rest.
-fn tag(text: &str) -> (String, BTreeMap<String, String>, &str) {
+fn tag(text: &str) -> (&str, Attributes, &str) {
     let end = text.find(|c: char| c.is_whitespace() || c == '>').unwrap_or(text.len());
-    let name = text[..end].to_ascii_lowercase();
-    let mut attributes = BTreeMap::new();
+    let name = &text[..end];
+    let mut attributes = Attributes::default();
     let mut rest = &text[end..];
     loop {
         rest = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '/');
         let end = rest.find(|c: char| c.is_whitespace() || c == '=' || c == '>');
         let Some(end) = end else { return (name, attributes, "") };
-        let key = rest[..end].to_ascii_lowercase();
+        let key = &rest[..end];
         rest = &rest[end..];
         if key.is_empty() && rest.starts_with('>') {
             return (name, attributes, &rest[1..]);
         }
-        let mut value = String::new();
+        let mut value = "";
         if let Some(after) = rest.trim_start().strip_prefix('=') {
             let after = after.trim_start();
             let quote = after.chars().next().filter(|c| matches!(c, '"' | '\''));
@@ -143,10 +182,12 @@ fn tag(text: &str) -> (String, BTreeMap<String, String>, &str) {
                     after.split_at(end.unwrap_or(after.len()))
                 }
             };
-            value = unescape(text);
-            rest = end;
+            (value, rest) = (text, end);
         }
-        attributes.entry(key).or_insert(value);
+        let known = ATTRIBUTES.iter().position(|name| key.eq_ignore_ascii_case(name));
+        if let Some(at) = known {
+            attributes[at].get_or_insert_with(|| unescape(value));
+        }
     }
 }
 
@@ -158,21 +199,15 @@ fn unescape(text: &str) -> String {
 }
 
 #[derive(Deserialize)]
-struct Document {
-    files: Files,
+struct Document<'a> {
+    #[serde(borrow)]
+    files: Files<'a>,
 }
 
-/// The files that can be understood.
-struct Files(Vec<JsonFile>);
+/// The files as they stand there: what is in an entry that cannot be understood takes no memory.
+struct Files<'a>(Vec<JsonFile<'a>>);
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Listed {
-    File(Box<JsonFile>),
-    Odd(serde::de::IgnoredAny),
-}
-
-impl<'de> Deserialize<'de> for Files {
+impl<'de: 'a, 'a> Deserialize<'de> for Files<'a> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_seq(OneByOne).map(Self)
     }
@@ -182,7 +217,7 @@ impl<'de> Deserialize<'de> for Files {
 struct OneByOne;
 
 impl<'de> Visitor<'de> for OneByOne {
-    type Value = Vec<JsonFile>;
+    type Value = Vec<JsonFile<'de>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of files")
@@ -190,10 +225,9 @@ impl<'de> Visitor<'de> for OneByOne {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Self::Value, A::Error> {
         let mut files = Vec::new();
-        while let Some(listed) = all.next_element()? {
-            match listed {
-                Listed::File(file) if files.len() < MAX_LINKS => files.push(*file),
-                Listed::File(_) | Listed::Odd(_) => {}
+        while let Some(raw) = all.next_element::<&RawValue>()? {
+            if let (true, Ok(file)) = (files.len() < MAX_LINKS, serde_json::from_str(raw.get())) {
+                files.push(file);
             }
         }
         Ok(files)
@@ -202,33 +236,54 @@ impl<'de> Visitor<'de> for OneByOne {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct JsonFile {
+struct JsonFile<'a> {
     filename: String,
     url: String,
     #[serde(default)]
-    hashes: BTreeMap<String, String>,
+    hashes: Hashes,
     requires_python: Option<String>,
-    yanked: Option<serde_json::Value>,
-    #[serde(alias = "dist-info-metadata")]
-    core_metadata: Option<serde_json::Value>,
+    /// Whether, or why.
+    #[serde(borrow)]
+    yanked: Option<&'a RawValue>,
+    /// Whether, or the digests (PEP 714; the second is its older name).
+    #[serde(borrow)]
+    core_metadata: Option<&'a RawValue>,
+    #[serde(borrow)]
+    dist_info_metadata: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+struct Hashes {
+    sha256: Option<String>,
+}
+
+impl Hashes {
+    fn digest(self) -> Option<Digest> {
+        self.sha256?.parse().ok()
+    }
 }
 
 fn json(page: &Page) -> Vec<Link> {
     let Ok(document) = serde_json::from_slice::<Document>(&page.body) else { return Vec::new() };
+    let metadata = |raw: &RawValue| serde_json::from_str::<Hashes>(raw.get()).ok()?.digest();
     let link = |file: JsonFile| {
+        let said = [file.core_metadata, file.dist_info_metadata];
         Some(Link {
             name: file.filename,
             url: file_url(&page.url, &page.url, &file.url)?,
-            digest: file.hashes.get("sha256").and_then(|digest| digest.parse().ok()),
+            digest: file.hashes.digest(),
             requires_python: file.requires_python,
-            yanked: !matches!(
-                file.yanked,
-                None | Some(serde_json::Value::Bool(false) | serde_json::Value::Null)
-            ),
-            metadata: file.core_metadata.and_then(|value| value["sha256"].as_str()?.parse().ok()),
+            yanked: file.yanked.is_some_and(|raw| !matches!(raw.get(), "false" | "null")),
+            metadata: said.into_iter().flatten().find_map(metadata),
         })
     };
-    document.files.0.into_iter().filter_map(link).collect()
+    let mut links = Links::default();
+    for file in document.files.0 {
+        if let Some(link) = link(file).filter(|_| !links.full()) {
+            links.add(link);
+        }
+    }
+    links.all
 }
 
 /// For [`crate::fuzzing`].
@@ -309,6 +364,36 @@ mod tests {
         let json = format!("{{\"files\":[{}0]}}", file.repeat(MAX_LINKS + 7));
         let links = parse(&page("application/vnd.pypi.simple.v1+json", &json));
         assert_eq!(links.len(), MAX_LINKS);
+    }
+
+    #[test]
+    fn no_page_takes_much_more_memory_than_it_has_bytes() {
+        let long = format!("<base href='https://example.org/{}/'>", "x".repeat(1 << 20));
+        let links = parse(&page("text/html", &(long + &"<a href=y>".repeat(1000))));
+        assert_eq!(links.len(), 63, "each has the base's megabyte");
+        // What stands in an attribute or entry that nobody wants is not kept, whatever it is.
+        let tag = format!("<a {}href=x data-yanked=1 data-yanked=2>", "a=b ".repeat(1 << 20));
+        assert_eq!(parse(&page("text/html", &tag)).len(), 1);
+        let odd =
+            format!("{{\"filename\":\"x\",\"url\":\"y\",\"odd\":[{}0]}}", "0,".repeat(1 << 20));
+        let json = format!("{{\"files\":[{odd},[{odd}],{odd}],\"odd\":{odd}}}");
+        assert_eq!(parse(&page("application/vnd.pypi.simple.v1+json", &json)).len(), 2);
+    }
+
+    #[test]
+    fn metadata_is_known_by_both_its_names() {
+        let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
+        let of = |said: &str| {
+            let json = format!("{{\"files\":[{{\"filename\":\"x\",\"url\":\"y\"{said}}}]}}");
+            let links = parse(&page("application/vnd.pypi.simple.v1+json", &json));
+            links.first().expect("a file").metadata
+        };
+        let core = format!(",\"core-metadata\":{{\"sha256\":\"{a}\"}}");
+        let older = format!(",\"dist-info-metadata\":{{\"sha256\":\"{b}\"}}");
+        assert_eq!(of(&core), Some(a));
+        assert_eq!(of(&older), Some(b));
+        assert_eq!(of(&format!("{older}{core}")), Some(a), "a server may say both");
+        assert_eq!(of(",\"core-metadata\":true"), None);
     }
 
     proptest::proptest! {

@@ -1,5 +1,6 @@
 //! What is to be fetched, and at which addresses it may be.
 
+use serde::Deserialize;
 use url::Url;
 
 use super::http::shown;
@@ -131,6 +132,17 @@ enum Via {
     Npm,
 }
 
+/// What matters of an npm registry's document on one version.
+#[derive(Deserialize)]
+struct NpmVersion {
+    dist: NpmDist,
+}
+
+#[derive(Deserialize)]
+struct NpmDist {
+    tarball: String,
+}
+
 impl Candidate {
     /// The address of the file itself.
     pub(super) fn resolve(&self, http: &Http) -> Result<Url, Answer> {
@@ -148,11 +160,10 @@ impl Candidate {
             }
             Some(Via::Npm) => {
                 let page = http.get_page(self.url.as_str(), "application/json", MAX_METADATA);
-                let document: serde_json::Value =
-                    serde_json::from_slice(&page.map_err(answer)?.body)
-                        .map_err(|error| Answer::Absent(format!("no JSON: {error}")))?;
-                let tarball = document["dist"]["tarball"].as_str().unwrap_or_default();
-                web_url(tarball).ok_or_else(|| Answer::Absent("it names no tarball".to_owned()))
+                let document: NpmVersion = serde_json::from_slice(&page.map_err(answer)?.body)
+                    .map_err(|error| Answer::Absent(format!("it names no tarball: {error}")))?;
+                let no_address = || Answer::Absent("its tarball has no address".to_owned());
+                web_url(&document.dist.tarball).ok_or_else(no_address)
             }
         }
     }
