@@ -5,6 +5,7 @@ mod said;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read};
+use std::ops::ControlFlow;
 
 use tar::EntryType;
 
@@ -75,6 +76,51 @@ pub fn unpack(
         target.tree.make_dirs(&top.parse()?, 0)?;
     }
     let mut names = Vec::new();
+    each(reader, source, |entry, said| {
+        names.push(target.add(entry, said)?);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(names)
+}
+
+/// The contents of the first regular file whose path is `wanted`, where [`unpack`] would put it; `None`: there is none.
+///
+/// # Errors
+/// The archive is damaged or refused before the file, or that has more than `limit` bytes.
+pub fn find(
+    reader: &mut dyn Read,
+    source: Source,
+    limit: u64,
+    wanted: impl Fn(&TreePath) -> bool,
+) -> Result<Option<Vec<u8>>, UnpackError> {
+    let mut found = None;
+    each(reader, source, |entry, said| {
+        let name = name(entry, said)?;
+        let is_it = entry.header().entry_type() == EntryType::Regular
+            && TreePath::from_archive(&name)?.is_some_and(|path| wanted(&path));
+        if !is_it {
+            return Ok(ControlFlow::Continue(()));
+        }
+        if entry.size() > limit {
+            return Err(refused(&name, &format!("it has over {limit} bytes")));
+        }
+        let mut contents = Vec::new();
+        entry.read_to_end(&mut contents)?;
+        found = Some(contents);
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(found)
+}
+
+/// Hands over each entry, with what those before it say of it, until that breaks off.
+fn each(
+    reader: &mut dyn Read,
+    source: Source,
+    mut take: impl FnMut(
+        &mut tar::Entry<'_, Watched<'_>>,
+        &Said,
+    ) -> Result<ControlFlow<()>, UnpackError>,
+) -> Result<(), UnpackError> {
     let mut said = Said::default();
     let mut archive = tar::Archive::new(Watched { inner: reader, ended: false });
     for (number, entry) in archive.entries()?.raw(true).enumerate() {
@@ -90,13 +136,23 @@ pub fn unpack(
             comment(&mut entry)?;
             continue;
         }
-        names.push(target.add(&mut entry, &std::mem::take(&mut said))?);
+        if take(&mut entry, &std::mem::take(&mut said))?.is_break() {
+            return Ok(());
+        }
     }
     said.end()?;
     if archive.into_inner().ended {
         return Err(io::Error::other("its end is missing").into());
     }
-    Ok(names)
+    Ok(())
+}
+
+/// An entry's own name, or the one said before it.
+fn name(entry: &tar::Entry<'_, impl Read>, said: &Said) -> Result<String, UnpackError> {
+    match &said.name {
+        Some(name) => text(name),
+        None => text(&entry.header().path_bytes()),
+    }
 }
 
 /// What `git archive` says of the whole is its commit, as a comment (pax(1)). Anything else would be about the files.
@@ -147,10 +203,7 @@ impl Target<'_> {
         entry: &mut tar::Entry<'_, impl Read>,
         said: &Said,
     ) -> Result<String, UnpackError> {
-        let name = match &said.name {
-            Some(name) => text(name)?,
-            None => text(&entry.header().path_bytes())?,
-        };
+        let name = name(entry, said)?;
         let refuse = |why: &str| Err(refused(&name, why));
         self.account(name.len(), &name)?;
         if name.starts_with('/') {

@@ -14,6 +14,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::Version;
+use crate::debian::unpack::{Source, find};
+use crate::tree::TreePath;
 
 /// No package has more versions, nor tags.
 const MAX_VERSIONS: usize = 50_000;
@@ -32,6 +34,12 @@ pub(super) struct Packument {
     pub(super) tags: BTreeMap<String, String>,
     #[serde(default, deserialize_with = "bounded")]
     pub(super) versions: BTreeMap<String, Raw>,
+}
+
+impl Packument {
+    pub(super) fn has(&self, version: &Version) -> bool {
+        self.versions.contains_key(&version.to_string())
+    }
 }
 
 /// What matters of one version.
@@ -126,26 +134,14 @@ pub(super) fn check_tarball(
     }
 }
 
-/// The file package.json in the top folder of a tarball.
+/// The file package.json in the top folder of a tarball, as it is unpacked for an image.
 fn package_json(file: impl Read) -> Result<Vec<u8>, String> {
-    let failed = |error: std::io::Error| error.to_string();
-    let mut tar = tar::Archive::new(GzDecoder::new(file).take(MAX_UNPACKED));
-    // Long names are not looked for: this one is short.
-    for entry in tar.entries().map_err(failed)?.raw(true) {
-        let entry = entry.map_err(failed)?;
-        let path = entry.path_bytes().into_owned();
-        let inside = path.iter().position(|&byte| byte == b'/').map(|at| &path[at + 1..]);
-        if inside != Some(b"package.json") {
-            continue;
-        }
-        let mut text = Vec::new();
-        entry.take(MAX_MANIFEST as u64 + 1).read_to_end(&mut text).map_err(failed)?;
-        return match text.len() > MAX_MANIFEST {
-            true => Err(format!("its package.json has over {MAX_MANIFEST} bytes")),
-            false => Ok(text),
-        };
-    }
-    Err("it has no package.json".to_owned())
+    let mut tar = GzDecoder::new(file).take(MAX_UNPACKED);
+    let wanted = |path: &TreePath| {
+        path.as_str().split_once('/').is_some_and(|(_, inside)| inside == "package.json")
+    };
+    let found = find(&mut tar, Source::Files, MAX_MANIFEST as u64, wanted);
+    found.map_err(|error| error.to_string())?.ok_or_else(|| "it has no package.json".to_owned())
 }
 
 /// A map of no more entries than a package has versions.
