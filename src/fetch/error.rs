@@ -143,6 +143,22 @@ pub enum FetchError {
         /// The version that would be taken.
         found: String,
     },
+    /// A place that has the locked version says things that would lead to an older one.
+    #[error(
+        "{name} would go back from {locked}, which is locked, to {found}: {place} still has {locked}, and nothing that is \
+         asked for rules it out, but what it needs there may be missing or conflict, or that place holds updates back. \
+         `chatimg lock --update {name}` takes the older one"
+    )]
+    Backwards {
+        /// The input.
+        name: String,
+        /// Its locked version.
+        locked: String,
+        /// Who offers it.
+        place: String,
+        /// The version that would be taken.
+        found: String,
+    },
     /// Several inputs are missing.
     #[error("{}", join(.0))]
     Several(Vec<FetchError>),
@@ -184,6 +200,27 @@ impl FetchError {
                 }
             }
             (error, _) => error,
+        }
+    }
+
+    /// Whether a place has no such thing, which is all that another place may be asked for instead: a trouble of the first
+    /// one would hand its names over to whoever took them at the second.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, Self::Get { answer: Answer::Status(404) | Answer::Absent(_), .. })
+    }
+
+    /// `name` would go back from its locked version to `found`, whether or not the locked one is still `offered`.
+    pub(crate) fn backwards(
+        name: String,
+        locked: &impl ToString,
+        place: String,
+        found: &impl ToString,
+        offered: bool,
+    ) -> Self {
+        let (locked, found) = (locked.to_string(), found.to_string());
+        match offered {
+            true => Self::Backwards { name, locked, place, found },
+            false => Self::Withheld { name, locked, place, found },
         }
     }
 

@@ -297,11 +297,43 @@ fn endless_data() -> Vec<Case> {
         ),
         case(
             "METADATA",
-            UPDATE,
+            LOCK,
             |world| {
                 world.put("/files/app-1.1-py3-none-any.whl.metadata", |_| endless(b"Name: app\n"));
             },
             &[".metadata", "more than the 8388608 bytes it may have"],
+        )
+        .first(),
+        case(
+            "requirements",
+            LOCK,
+            |world| {
+                let at = newest(world, "app");
+                let all = vec!["lib"; 40_000];
+                world.wheels[at] = Wheel::new("app", "9.9", &all);
+                world.wheels.retain(|it| it.project != "app" || it.version == "9.9");
+            },
+            &["its METADATA has more requirements than any wheel"],
+        )
+        .first(),
+        case(
+            "gzip that unpacks to nothing",
+            LOCK,
+            |world| {
+                // A member without contents, whose header has as much more as may be.
+                let member = [
+                    b"\x1f\x8b\x08\x04\0\0\0\0\0\xff\xff\xff",
+                    &[0; 0xffff][..],
+                    b"\x03\0",
+                    &[0; 8],
+                ];
+                let member = member.concat();
+                world.put("/pypi/app/", move |_| {
+                    let endless = Reply { endless: true, ..Reply::ok(member.clone()) };
+                    endless.header("Content-Encoding", "gzip")
+                });
+            },
+            &["/pypi/app/", "more than the 67108864 bytes it may have"],
         ),
         case(
             "a registry's document",
@@ -331,7 +363,7 @@ fn endless_data() -> Vec<Case> {
         ),
         case(
             "projects that need one more",
-            UPDATE,
+            LOCK,
             |world| {
                 // Each project on its own page needs the next one.
                 let base = world.base.clone();
@@ -366,6 +398,7 @@ fn endless_data() -> Vec<Case> {
             },
             &["projects are needed"],
         )
+        .first()
         .keeps(),
         case(
             "npm packages that need one more",
@@ -438,7 +471,7 @@ fn extraneous_dependencies() -> Vec<Case> {
         ),
         case(
             "in METADATA without its digest",
-            UPDATE,
+            LOCK,
             |world| {
                 world.bytes(
                     "/files/app-1.1-py3-none-any.whl.metadata",
@@ -446,10 +479,11 @@ fn extraneous_dependencies() -> Vec<Case> {
                 );
             },
             &["app-1.1", "wrong bytes, with SHA-256"],
-        ),
+        )
+        .first(),
         case(
             "by an address in METADATA",
-            UPDATE,
+            LOCK,
             |world| {
                 world.wheels.retain(|it| it.project != "app");
                 world.wheels.push(Wheel::new(
@@ -459,7 +493,8 @@ fn extraneous_dependencies() -> Vec<Case> {
                 ));
             },
             &["it needs an address", "evil"],
-        ),
+        )
+        .first(),
         case(
             "that the registry makes up",
             UPDATE,
@@ -800,7 +835,7 @@ fn mix_and_match() -> Vec<Case> {
                 let at = newest(world, "app");
                 world.wheels[at].metadata = Some(metadata("app", "1.0", &["lib"]));
             },
-            &["app-1.1-py3-none-any.whl", "its METADATA is not of version 1.1, but of \"1.0\""],
+            &["app-1.1-py3-none-any.whl", "its METADATA is not what the index says that it is"],
         ),
     ]
 }
@@ -860,6 +895,53 @@ fn rollback() -> Vec<Case> {
                 });
             },
             &["app is locked at 1.1"],
+        ),
+        case(
+            "the index says that the locked release needs what there is not",
+            LOCK,
+            |world| {
+                let at = newest(world, "app");
+                let text = metadata("app", "1.1", &["lib", "nowhere-to-be-found"]);
+                world.wheels[at].metadata = Some(text);
+            },
+            &["app-1.1", "its METADATA is not what the index says that it is"],
+        ),
+        case(
+            "the index shows rubbish as the locked release's METADATA",
+            LOCK,
+            |world| {
+                let at = newest(world, "app");
+                world.wheels[at].metadata = Some("!".to_owned());
+            },
+            &["app-1.1", "its METADATA is not what the index says that it is"],
+        ),
+        case(
+            "the same before a newer one, which is evil",
+            LOCK,
+            |world| {
+                let at = newest(world, "app");
+                world.wheels[at].metadata = Some(metadata("app", "1.1", &["nowhere"]));
+                world.wheels.push(Wheel::new("app", "2.0", &[]));
+            },
+            &["app-1.1", "its METADATA is not what the index says that it is"],
+        ),
+        case(
+            "the index has another wheel of the locked release, of no use",
+            LOCK,
+            |world| {
+                let (old, file) = (world.wheels[0].bytes.clone(), "app-1.1-1-py3-none-any.whl");
+                let said = metadata("app", "1.1", &["lib", "nowhere-to-be-found"]);
+                let of = |bytes: &[u8]| chatimg::digest::Digest::of(bytes);
+                let links = format!(
+                    "<a href='/files/app-1.0-py3-none-any.whl#sha256={}'>x</a>\
+                     <a href='/files/{file}' data-core-metadata='sha256={}'>x</a>",
+                    of(&old),
+                    of(said.as_bytes())
+                );
+                world.bytes("/pypi/app/", links);
+                world.bytes(format!("/files/{file}.metadata"), said);
+            },
+            &["app would go back from 1.1, which is locked, to 1.0", "`chatimg lock --update app`"],
         ),
         case(
             "the registry hides the locked version",
@@ -1034,6 +1116,47 @@ fn wrong_software() -> Vec<Case> {
         )
         .first(),
         case(
+            "a tarball whose package.json is another for whoever unpacks it",
+            LOCK,
+            |world| {
+                let right =
+                    json!({"name": "widget", "version": "1.1.0", "dependencies": {"gear": "^2"}});
+                let other = json!({"name": "widget", "version": "1.1.0"});
+                let tar = crate::make::Tar::new().pax(b'x', &[("path", "package/x")]);
+                let tar = tar.file("package/package.json", &right.to_string());
+                let tar = tar.file("package/package.json", &other.to_string());
+                world.npm[0].bytes = crate::make::pack(".gz", &tar.end());
+            },
+            &["package.json and the registry disagree about its dependency \"gear\""],
+        )
+        .first(),
+        case(
+            "a stranger's project at the second index, while the first is shut",
+            LOCK,
+            |world| {
+                world.put("/pypi/app/", |_| Reply::status(403));
+                let evil = Wheel::new("app", "9.0", &[]);
+                let digest = chatimg::digest::Digest::of(&evil.bytes);
+                let link =
+                    format!("<a href='/files/app-9.0-py3-none-any.whl#sha256={digest}'>x</a>");
+                world.bytes("/mirror/pypi/app/", link);
+                world.bytes("/files/app-9.0-py3-none-any.whl", evil.bytes);
+            },
+            &["BASE/pypi/app/", "HTTP status 403"],
+        ),
+        case(
+            "a stranger's package at the second registry, while the first is shut",
+            LOCK,
+            |world| {
+                world.put("/npm/widget", |_| Reply::status(401));
+                let evil = Tarball::new("widget", "1.9.0", json!({}));
+                let versions = json!({"1.9.0": evil.manifest(&world.base)});
+                world.bytes("/mirror/npm/widget", json!({"versions": versions}).to_string());
+                world.bytes(evil.path(), evil.bytes);
+            },
+            &["BASE/npm/widget", "HTTP status 401"],
+        ),
+        case(
             "a tarball for another machine",
             UPDATE,
             |world| {
@@ -1093,6 +1216,31 @@ fn controls() -> Vec<Case> {
                 world.bytes(format!("/mirror{path}"), Signer::new(1).sign_at(&good.release(), now));
                 world.bytes(format!("/mirror{}", good.by_hash()), good.packed());
                 world.put(path, |_| Reply::status(404));
+            },
+            &["nothing changed"],
+        ),
+        case(
+            "what the first index and registry have not comes from the second",
+            LOCK,
+            |world| {
+                for path in ["/pypi/lib/", "/npm/gear"] {
+                    let asked = crate::testserver::Asked {
+                        path: path.to_owned(),
+                        headers: std::collections::BTreeMap::new(),
+                    };
+                    let there = world.answer(&asked).body;
+                    world.put(path, |_| Reply::status(404));
+                    let text = String::from_utf8(there).expect("text");
+                    world.bytes(format!("/mirror{path}"), text.replace("../../files", "/files"));
+                }
+            },
+            &["nothing changed"],
+        ),
+        case(
+            "a registry that calls an older version its latest",
+            UPDATE,
+            |world| {
+                world.tags.insert("widget", json!({"latest": "1.0.0"}));
             },
             &["nothing changed"],
         ),

@@ -23,12 +23,14 @@ use url::Url;
 use super::online::Online;
 use super::{Lock, NpmTarball};
 use crate::fetch::wanted::web_url;
-use crate::fetch::{Answer, Archive, FetchError};
+use crate::fetch::{Archive, FetchError};
 use document::{Dist, Manifest, Packument};
 use range::{Range, Version};
 
 /// No document of a registry is larger.
 const MAX_DOCUMENT: u64 = 64 << 20;
+/// Bytes of all of them, which stay in memory.
+const MAX_DOCUMENTS: usize = 512 << 20;
 /// No sane closure is larger.
 const MAX_PACKAGES: usize = 2000;
 /// Nor are so many dependencies open at once.
@@ -159,10 +161,10 @@ pub fn resolve_npm(
     locked: &BTreeMap<String, BTreeMap<String, NpmTarball>>,
     keep: bool,
 ) -> Result<Vec<NpmTarball>, NpmError> {
-    let (packuments, chosen) = (HashMap::new(), BTreeMap::new());
+    let (packuments, weight, chosen) = (HashMap::new(), 0, BTreeMap::new());
     let nothing = BTreeMap::new();
     let prefer = if keep { locked } else { &nothing };
-    let mut resolver = Resolver { online, locked, prefer, packuments, chosen };
+    let mut resolver = Resolver { online, locked, prefer, packuments, weight, chosen };
     let root = |(name, range): (&String, &String)| Need {
         name: name.clone(),
         range: range.clone(),
@@ -190,6 +192,8 @@ struct Resolver<'a> {
     /// Those that are to stay.
     prefer: &'a Locked,
     packuments: HashMap<String, Packument>,
+    /// Bytes of all these.
+    weight: usize,
     chosen: BTreeMap<String, Vec<(Version, NpmTarball)>>,
 }
 
@@ -197,7 +201,12 @@ impl Resolver<'_> {
     /// Chooses and fetches a version; gives back what that needs in turn.
     fn resolve(&mut self, need: &Need) -> Result<Vec<Need>, NpmError> {
         if !self.packuments.contains_key(&need.name) {
-            let packument = self.packument(need)?;
+            let (packument, weight) = self.packument(need)?;
+            self.weight += weight;
+            if self.weight > MAX_DOCUMENTS {
+                let why = format!("with it, the registry says over {MAX_DOCUMENTS} bytes");
+                return Err(need.registry(why));
+            }
             self.packuments.insert(need.name.clone(), packument);
         }
         let packument = &self.packuments[&need.name];
@@ -207,6 +216,11 @@ impl Resolver<'_> {
             return Ok(Vec::new());
         }
         let version = choose(need, packument, &range, self.prefer.get(&need.name))?;
+        // Whatever the registry calls its latest.
+        let version = self
+            .newest_locked(need, |it| range.contains(it) && packument.has(it))
+            .max(Some(version));
+        let version = version.expect("one was chosen");
         self.withheld(need, packument, &range, &version)?;
         let manifest = manifest(need, packument, &version)?;
         if !manifest.fits() {
@@ -230,46 +244,47 @@ impl Resolver<'_> {
         range: &Range,
         version: &Version,
     ) -> Result<(), NpmError> {
-        let locked = self.locked.get(&need.name).into_iter().flat_map(BTreeMap::keys);
-        let locked = locked.filter_map(|text| Version::parse(text)).max();
-        let Some(last) = locked.filter(|last| last > version) else { return Ok(()) };
-        let asked = packument.tags.contains_key(need.range.trim()) || range.contains(&last);
-        if !asked || packument.versions.contains_key(&last.to_string()) {
+        let last = self.newest_locked(need, |last| last > version);
+        let Some(last) = last else { return Ok(()) };
+        let tag = need.range.trim();
+        let offered = packument.has(&last);
+        // Other tags than `latest` may stand for older versions.
+        let asked = packument.tags.contains_key(tag) && (!offered || tag == "latest");
+        if !asked && !range.contains(&last) {
             return Ok(());
         }
         let places = self.online.places(Archive::Npm).map_err(|error| need.fetch(error))?;
         let places: Vec<_> = places.iter().map(|place| place.base.as_str()).collect();
-        Err(need.fetch(FetchError::Withheld {
-            name: need.name.clone(),
-            locked: last.to_string(),
-            place: places.join(", "),
-            found: version.to_string(),
-        }))
+        let (name, place) = (need.name.clone(), places.join(", "));
+        Err(need.fetch(FetchError::backwards(name, &last, place, version, offered)))
     }
 
-    fn packument(&self, need: &Need) -> Result<Packument, NpmError> {
-        let mut failure = None;
+    /// The newest version of the lock for which `is` holds.
+    fn newest_locked(&self, need: &Need, is: impl Fn(&Version) -> bool) -> Option<Version> {
+        let locked = self.locked.get(&need.name).into_iter().flat_map(BTreeMap::keys);
+        locked.filter_map(|text| Version::parse(text)).filter(is).max()
+    }
+
+    /// What the first registry that knows the package says of it, and how many bytes that has.
+    fn packument(&self, need: &Need) -> Result<(Packument, usize), NpmError> {
+        let mut missing = FetchError::Cancelled;
         for place in self.online.places(Archive::Npm).map_err(|error| need.fetch(error))? {
             let url = document(&place.base, &need.name)
                 .ok_or_else(|| need.registry("that is not a package name"))?;
             (self.online.note)(url.as_str());
             match self.online.http.get_page(url.as_str(), ACCEPT, MAX_DOCUMENT) {
                 Ok(page) => {
-                    return serde_json::from_slice(&page.body).map_err(|error| {
+                    let packument = serde_json::from_slice(&page.body).map_err(|error| {
                         need.registry(format!("{url} is not a package's: {error}"))
-                    });
+                    })?;
+                    return Ok((packument, page.body.len()));
                 }
-                Err(error) => {
-                    // A registry that is down says more than one that lacks the package.
-                    let missing =
-                        matches!(&error, FetchError::Get { answer: Answer::Status(404), .. });
-                    if failure.is_none() || !missing {
-                        failure = Some(error);
-                    }
-                }
+                Err(error) if error.is_missing() => missing = error,
+                // Whoever knows why it fails may want the next one's package of the same name.
+                Err(error) => return Err(need.fetch(error)),
             }
         }
-        Err(need.fetch(failure.unwrap_or(FetchError::Cancelled)))
+        Err(need.fetch(missing))
     }
 }
 
@@ -322,7 +337,8 @@ fn range(
 ) -> Result<Range, NpmError> {
     let tag = packument.tags.get(need.range.trim());
     let locked = prefer.into_iter().flat_map(BTreeMap::keys);
-    let locked = locked.into_iter().find(|text| packument.versions.contains_key(*text));
+    let locked = locked.filter(|text| packument.versions.contains_key(*text));
+    let locked = locked.max_by_key(|text| Version::parse(text));
     let text = tag.map(|version| locked.unwrap_or(version)).unwrap_or(&need.range);
     Range::parse(text).ok_or_else(|| NpmError::Range {
         name: need.name.clone(),

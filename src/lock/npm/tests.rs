@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::super::online::tests::Net;
 use super::*;
-use crate::debian::testing::deb::{Tar, pack};
+use crate::debian::testing::deb::{Raw, Tar, pack};
 use crate::digest::Digest;
 use crate::fetch::testserver::{Reply, TestServer};
 
@@ -200,6 +200,103 @@ fn a_tarball_that_is_not_what_the_registry_says_is_refused() {
         let error = resolve_with(&server, &[("app", "*")], &[]).expect_err(&words).to_string();
         assert!(error.contains(&words), "{error}");
     }
+}
+
+/// Both names of an entry may say package.json, or another: that which is unpacked for an image counts.
+#[test]
+fn the_package_json_that_is_compared_is_the_one_that_is_unpacked() {
+    let version = Version::parse("1.0.0").expect("a version");
+    let manifest = r#"{"dist":{"tarball":""},"dependencies":{"lib":"1"}}"#.to_owned();
+    let manifest =
+        document::Raw::from(serde_json::value::RawValue::from_string(manifest).expect("JSON"));
+    let manifest = Manifest::parse(&manifest).expect("a manifest");
+    let said = r#"{"name":"app","version":"1.0.0","dependencies":{"lib":"1"}}"#;
+    let other = r#"{"name":"app","version":"1.0.0"}"#;
+    let (name, hidden) = ("package/package.json", "package/x");
+    let as_name = |tar: Tar, name: &str| tar.pax(b'x', &[("path", name)]);
+    let header = |kind, name: &'static str, body| Raw {
+        kind,
+        name: name.as_bytes(),
+        body,
+        ..Raw::default()
+    };
+    let disagree = "disagree about its dependency \"lib\"";
+    for (tar, words) in [
+        (as_name(Tar::new(), hidden).file(name, said).file(name, other), disagree),
+        (Tar::new().long(b'L', hidden.as_bytes()).file(name, said).file(name, other), disagree),
+        (as_name(Tar::new(), name).file(hidden, other).file(name, said), disagree),
+        (Tar::new().file("./package//package.json", other).file(name, said), disagree),
+        (Tar::new().symlink(name, "x").file(name, other), disagree),
+        (as_name(Tar::new(), hidden).file(name, said), "it has no package.json"),
+        (
+            Tar::new()
+                .raw(&header(b'x', "PaxHeader/package.json", b"11 mtime=1\n"))
+                .file(hidden, said),
+            "no package.json",
+        ),
+        (Tar::new().file("package/deep/package.json", said), "it has no package.json"),
+    ] {
+        let bytes = pack(".gz", &tar.end());
+        let checked = document::check_tarball(&bytes[..], "app", &version, &manifest);
+        let error = checked.expect_err(words);
+        assert!(error.contains(words), "{words} is not in: {error}");
+    }
+    let good = as_name(Tar::new(), name).file(hidden, said).end();
+    document::check_tarball(&pack(".gz", &good)[..], "app", &version, &manifest).expect("is well");
+}
+
+#[test]
+fn a_registry_that_sets_its_latest_back_moves_nothing() {
+    let server = registry(vec![
+        ("app", "1.0.0", json!({"tag": "latest"})),
+        ("app", "1.1.0", json!({"deprecated": "they say"})),
+        ("app", "2.0.0", json!({"tag": "next"})),
+    ]);
+    let net = Net::new(&[(Archive::Npm, &server.base)]);
+    let bytes = tarball_of("app", "1.1.0", &json!({}));
+    let locked = NpmTarball {
+        name: "app".to_owned(),
+        version: "1.1.0".to_owned(),
+        integrity: format!("sha512-{}", STANDARD.encode(Sha512::digest(&bytes))),
+        size: bytes.len() as u64,
+        digest: Digest::of(&bytes),
+    };
+    let locked = [("app".to_owned(), [(locked.version.clone(), locked)].into())].into();
+    let lock = |range: &str, keep| {
+        let requests = [("app".to_owned(), range.to_owned())].into();
+        let tarballs = resolve_npm(&net.online(), &requests, &locked, keep);
+        tarballs.map(|all| all[0].version.clone()).map_err(|error| error.to_string())
+    };
+    for (range, keep, version) in [
+        ("^1", true, "1.1.0"),
+        ("^1", false, "1.1.0"),
+        ("latest", true, "1.1.0"),
+        ("next", false, "2.0.0"),
+        ("<1.1", true, "1.0.0"),
+    ] {
+        assert_eq!(lock(range, keep).as_deref(), Ok(version), "{range}");
+    }
+    let error = lock("latest", false).expect_err("it goes back");
+    assert!(error.contains("app would go back from 1.1.0, which is locked, to 1.0.0"), "{error}");
+    assert!(error.contains("`chatimg lock --update app`"), "{error}");
+}
+
+#[test]
+fn another_registry_is_asked_only_for_what_the_first_has_not() {
+    let second = registry(vec![("app", "9.0.0", json!({})), ("lib", "1.0.0", json!({}))]);
+    let first = TestServer::start(|asked| match asked.path.as_str() {
+        "/app" => Reply::status(403),
+        _ => Reply::status(404),
+    });
+    let net = Net::new(&[(Archive::Npm, &first.base), (Archive::Npm, &second.base)]);
+    let lock = |name: &str| {
+        let requests = [(name.to_owned(), "*".to_owned())].into();
+        resolve_npm(&net.online(), &requests, &BTreeMap::new(), true)
+    };
+    assert_eq!(lock("lib").expect("the second has it")[0].version, "1.0.0");
+    let error = lock("app").expect_err("the first does not answer").to_string();
+    assert!(error.contains("HTTP status 403"), "{error}");
+    assert!(!second.paths().iter().any(|path| path.contains("app")), "{:?}", second.paths());
 }
 
 #[test]

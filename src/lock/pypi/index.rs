@@ -1,6 +1,6 @@
 //! What a Python index has for the target, got when first asked for and kept.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::str::FromStr;
@@ -12,13 +12,15 @@ use super::metadata::{self, Metadata};
 use super::wheel::{self, Rank};
 use crate::digest::Digest;
 use crate::fetch::simple::{self, Link};
-use crate::fetch::{Answer, Archive, FetchError, Place};
+use crate::fetch::{Archive, FetchError, Place};
 use crate::lock::Wheel;
 use crate::lock::online::Online;
 
 const MAX_METADATA: u64 = 8 << 20;
 /// No environment has more; an index that always needs one more project would never come to an end.
 const MAX_PROJECTS: usize = 500;
+/// Bytes of all that is kept in memory; a large environment takes a tenth.
+const MAX_KEPT: usize = 256 << 20;
 
 /// What a release says, or why that cannot be used.
 type Read = Result<Rc<Metadata>, String>;
@@ -27,7 +29,11 @@ type Read = Result<Rc<Metadata>, String>;
 pub(super) struct Index<'a> {
     online: Online<'a>,
     locked: &'a BTreeMap<String, Wheel>,
+    /// Those that are to stay.
+    prefer: &'a BTreeMap<String, Wheel>,
     places: &'a [Place],
+    /// Bytes of `projects` and `metadata`.
+    kept: Cell<usize>,
     projects: RefCell<HashMap<String, Rc<Vec<Release>>>>,
     metadata: RefCell<HashMap<(String, Version), Read>>,
     failure: RefCell<Option<FetchError>>,
@@ -46,12 +52,15 @@ impl<'a> Index<'a> {
     pub(super) fn new(
         online: Online<'a>,
         locked: &'a BTreeMap<String, Wheel>,
+        prefer: &'a BTreeMap<String, Wheel>,
     ) -> Result<Self, FetchError> {
         let places = online.sources.required(Archive::Pypi, online.config)?;
         Ok(Self {
             online,
             locked,
+            prefer,
             places,
+            kept: Cell::default(),
             projects: RefCell::default(),
             metadata: RefCell::default(),
             failure: RefCell::default(),
@@ -80,10 +89,7 @@ impl<'a> Index<'a> {
             return Rc::clone(known);
         }
         if self.projects.borrow().len() == MAX_PROJECTS {
-            let why = format!("more than {MAX_PROJECTS} projects are needed");
-            let address = self.places.first().map(|place| place.base.clone()).unwrap_or_default();
-            let file = project.to_owned();
-            self.failure.borrow_mut().get_or_insert(FetchError::Lie { file, address, why });
+            self.lie(project, format!("more than {MAX_PROJECTS} projects are needed"));
             return Rc::default();
         }
         let links = self.links(project).unwrap_or_else(|error| {
@@ -96,7 +102,9 @@ impl<'a> Index<'a> {
             self.unknown.borrow_mut().push(nobody);
         }
         let found = links.len();
-        let releases = Rc::new(best(project, links));
+        let stays = self.prefer.get(project).map(|wheel| wheel.file.as_str());
+        let releases = Rc::new(best(project, links, stays));
+        self.keep(project, releases.iter().map(|release| release.link.weight()).sum());
         if found > 0 && releases.is_empty() {
             let none = format!(
                 "{project} has {found} files in the index, but no wheel for this Python and platform"
@@ -107,6 +115,20 @@ impl<'a> Index<'a> {
         releases
     }
 
+    /// Counts what stays in memory; too much makes everything stop.
+    fn keep(&self, project: &str, bytes: usize) {
+        self.kept.set(self.kept.get().saturating_add(bytes));
+        if self.kept.get() > MAX_KEPT {
+            self.lie(project, format!("with it, the index says over {MAX_KEPT} bytes"));
+        }
+    }
+
+    fn lie(&self, project: &str, why: String) {
+        let address = self.places.first().map(|place| place.base.clone()).unwrap_or_default();
+        let file = project.to_owned();
+        self.failure.borrow_mut().get_or_insert(FetchError::Lie { file, address, why });
+    }
+
     /// Who is asked.
     pub(super) fn places(&self) -> String {
         self.places.iter().map(|place| place.base.as_str()).collect::<Vec<_>>().join(", ")
@@ -114,7 +136,6 @@ impl<'a> Index<'a> {
 
     /// The files of the first index that knows the project.
     fn links(&self, project: &str) -> Result<Vec<Link>, FetchError> {
-        let mut failure = None;
         for place in self.places {
             let url = Url::parse(&place.base).and_then(|base| base.join(&format!("{project}/")));
             let url = url.map_err(|error| FetchError::BadAddress {
@@ -123,14 +144,11 @@ impl<'a> Index<'a> {
             })?;
             (self.online.note)(url.as_str());
             match simple::project(self.online.http, &url) {
-                Ok(links) => return Ok(links),
-                Err(FetchError::Get {
-                    answer: Answer::Status(404) | Answer::Absent(_), ..
-                }) => {}
-                Err(error) => failure = failure.or(Some(error)),
+                Err(error) if error.is_missing() => {}
+                answer => return answer,
             }
         }
-        failure.map_or(Ok(Vec::new()), Err)
+        Ok(Vec::new())
     }
 
     /// What a release says about itself; `Err`: it is no use.
@@ -154,6 +172,7 @@ impl<'a> Index<'a> {
         };
         let parsed = text.and_then(|text| metadata::parse(&text, project, &release.version));
         let parsed = parsed.map(Rc::new);
+        self.keep(project, parsed.as_ref().map_or_else(String::len, |it| it.weight));
         self.metadata.borrow_mut().insert(key, parsed.clone());
         parsed
     }
@@ -161,6 +180,11 @@ impl<'a> Index<'a> {
     /// The version of a project that is locked.
     pub(super) fn locked(&self, project: &str) -> Option<Version> {
         self.locked.get(project)?.version.parse().ok()
+    }
+
+    /// The same, if it is to stay.
+    pub(super) fn preferred(&self, project: &str) -> Option<Version> {
+        self.prefer.get(project)?.version.parse().ok()
     }
 
     /// METADATA of another release makes this one useless; but the locked one was right once.
@@ -180,14 +204,24 @@ impl<'a> Index<'a> {
         }
     }
 
+    /// The digest of a release's wheel, if it is that of the lock.
+    fn locked_wheel(&self, project: &str, release: &Release) -> Option<Digest> {
+        let locked = self.locked.get(project).filter(|wheel| wheel.file == release.link.name);
+        locked.map(|wheel| wheel.digest)
+    }
+
+    /// As the index shows it, or as the wheel has it; that of a locked one has it always: the index might now say whatever leads
+    /// to an older release, or to its own.
     fn metadata_text(
         &self,
         project: &str,
         release: &Release,
     ) -> Result<Result<String, String>, FetchError> {
         let link = &release.link;
-        let Some(digest) = link.metadata else {
-            let mut found = self.online.look(&link.url, link.digest)?;
+        let locked = self.locked_wheel(project, release);
+        let Some(digest) = link.metadata.filter(|_| locked.is_none()) else {
+            let found = self.online.look(&link.url, locked.or(link.digest));
+            let mut found = found.map_err(|error| error.of_locked(project, &link.url, locked))?;
             let text = metadata::from_wheel(&mut found.file);
             let right = |text: &String| metadata::check(text, project, &release.version);
             if text.as_ref().is_ok_and(|text| right(text).is_ok()) {
@@ -212,8 +246,7 @@ impl<'a> Index<'a> {
         release: &Release,
     ) -> Result<Wheel, FetchError> {
         let link = &release.link;
-        let locked = self.locked.get(project).filter(|wheel| wheel.file == link.name);
-        let locked = locked.map(|wheel| wheel.digest);
+        let locked = self.locked_wheel(project, release);
         if let (Some(said), Some(_)) = (link.digest.filter(|said| Some(*said) != locked), locked) {
             let error = FetchError::wrong_bytes(&link.url, &said);
             return Err(error.of_locked(project, &link.url, locked));
@@ -240,8 +273,8 @@ impl<'a> Index<'a> {
 }
 
 /// The best wheel of each version that runs on the target and is not withdrawn, newest version
-/// first.
-fn best(project: &str, links: Vec<Link>) -> Vec<Release> {
+/// first. `stays`: the file that is the best of its version because it is locked.
+fn best(project: &str, links: Vec<Link>, stays: Option<&str>) -> Vec<Release> {
     let python = metadata::environment().python_full_version().version.clone();
     let mut releases: Vec<Release> = Vec::new();
     for link in links {
@@ -258,7 +291,9 @@ fn best(project: &str, links: Vec<Link>) -> Vec<Release> {
         }
     }
     releases.sort_by(|a, b| {
-        let order = b.version.cmp(&a.version).then(a.rank.cmp(&b.rank));
+        let other = |release: &Release| stays != Some(release.link.name.as_str());
+        let order = b.version.cmp(&a.version).then(other(a).cmp(&other(b)));
+        let order = order.then(a.rank.cmp(&b.rank));
         // A later build tag before an earlier one.
         order.then(b.link.name.cmp(&a.link.name))
     });

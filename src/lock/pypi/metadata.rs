@@ -20,12 +20,16 @@ const MAX_LINE: usize = 4096;
 const MAX_NESTING: usize = 32;
 /// pep508_rs makes a decision diagram of a marker, which may double with each two of these.
 const MAX_JOINED: usize = 24;
+/// Bytes that all requirements of a wheel take in memory; the largest that is known takes some 600 KB.
+const MAX_WEIGHT: usize = 16 << 20;
 
 /// What a wheel says about itself.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Metadata {
     pub(super) requires: Vec<Requirement>,
     pub(super) extras: Vec<String>,
+    /// Bytes that it takes in memory, about.
+    pub(super) weight: usize,
 }
 
 /// The METADATA text inside a wheel.
@@ -52,9 +56,18 @@ pub(super) fn parse(text: &str, project: &str, version: &Version) -> Result<Meta
     let mut metadata = Metadata::default();
     for (key, value) in headers(text) {
         match key.as_str() {
-            "requires-dist" => metadata.requires.push(requirement(value)?),
-            "provides-extra" => metadata.extras.extend(wheel::normalise(value)),
+            "requires-dist" => {
+                metadata.requires.push(requirement(value)?);
+                metadata.weight += 512 + value.len() + (64 << (joined(value) / 2));
+            }
+            "provides-extra" => {
+                metadata.extras.extend(wheel::normalise(value));
+                metadata.weight += size_of::<String>() + value.len();
+            }
             _ => {}
+        }
+        if metadata.weight > MAX_WEIGHT {
+            return Err("its METADATA has more requirements than any wheel".to_owned());
         }
     }
     Ok(metadata)
@@ -98,8 +111,7 @@ pub(super) fn requirement(text: &str) -> Result<Requirement, String> {
     if text.matches('(').count() > MAX_NESTING {
         return Err(format!("more than {MAX_NESTING} parentheses"));
     }
-    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
-    if words.filter(|word| matches!(*word, "and" | "or")).count() > MAX_JOINED {
+    if joined(text) > MAX_JOINED {
         return Err(format!("a marker of more than {MAX_JOINED} 'and' and 'or'"));
     }
     if !well_named(text.trim_start()) {
@@ -107,6 +119,12 @@ pub(super) fn requirement(text: &str) -> Result<Requirement, String> {
     }
     // The error's own Display counts bytes as characters and may panic on others than ASCII.
     Requirement::from_str(text).map_err(|error| format!("'{text}': {}", error.message))
+}
+
+/// How many parts of a marker are joined.
+fn joined(text: &str) -> usize {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    words.filter(|word| matches!(*word, "and" | "or")).count()
 }
 
 /// Whether the name and the extras are such as pep508_rs takes: it panics on names like `a-`.
@@ -175,6 +193,21 @@ mod tests {
         requirement(&of(12)).expect("may be");
         let error = requirement(&of(24)).expect_err("refused");
         assert!(error.contains("more than 24 'and' and 'or'"), "{error}");
+    }
+
+    #[test]
+    fn no_wheel_has_requirements_without_end() {
+        let of = |count: usize, line: &str| {
+            let text = format!("Name: a\nVersion: 1\n{}", format!("{line}\n").repeat(count));
+            parse(&text, "a", &Version::new([1])).map(|metadata| metadata.requires.len())
+        };
+        assert_eq!(of(3000, "Requires-Dist: b; extra == 'c' and python_version < '4'"), Ok(3000));
+        let joined = format!("Requires-Dist: b; os_name=='a'{}", " or os_name=='a'".repeat(24));
+        for (count, line) in
+            [(100_000, "Requires-Dist: b"), (3000, &joined), (800_000, "Provides-Extra: x")]
+        {
+            assert!(of(count, line).is_err_and(|why| why.contains("more requirements than any")));
+        }
     }
 
     #[test]

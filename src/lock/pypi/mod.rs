@@ -67,12 +67,12 @@ pub fn resolve_python(
     keep: bool,
 ) -> Result<Vec<Wheel>, PypiError> {
     let fetch = |source| PypiError::Fetch { env: env.to_owned(), source: Box::new(source) };
-    let index = Index::new(*online, locked).map_err(fetch)?;
     let nothing = BTreeMap::new();
-    let provider = Provider::new(index, if keep { locked } else { &nothing });
+    let index = Index::new(*online, locked, if keep { locked } else { &nothing }).map_err(fetch)?;
+    let provider = Provider::new(index);
     let roots = roots(&provider, env, requirements)?;
     let mut solver = Solver::new(provider);
-    let solution = match solver.solve(Problem::new().requirements(roots)) {
+    let solution = match solver.solve(Problem::new().requirements(roots.clone())) {
         Ok(solution) => solution,
         Err(UnsolvableOrCancelled::Unsolvable(conflict)) => {
             let mut why = conflict.display_user_friendly(&solver).to_string();
@@ -86,7 +86,7 @@ pub fn resolve_python(
             return Err(fetch(error.unwrap_or(FetchError::Cancelled)));
         }
     };
-    solver.provider().wheels(env, &solution).map_err(fetch)
+    solver.provider().wheels(env, &roots, &solution).map_err(fetch)
 }
 
 /// The requirements of the environment, as the solver wants them.

@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
 use pep440_rs::{Version, VersionSpecifiers};
@@ -74,13 +73,12 @@ impl Versions {
 pub(super) struct Provider<'a> {
     pool: Pool<Versions, Package>,
     index: Index<'a>,
-    prefer: &'a BTreeMap<String, Wheel>,
     environment: MarkerEnvironment,
 }
 
 impl<'a> Provider<'a> {
-    pub(super) fn new(index: Index<'a>, prefer: &'a BTreeMap<String, Wheel>) -> Self {
-        Self { pool: Pool::new(), index, prefer, environment: metadata::environment() }
+    pub(super) fn new(index: Index<'a>) -> Self {
+        Self { pool: Pool::new(), index, environment: metadata::environment() }
     }
 
     pub(super) fn index(&self) -> &Index<'a> {
@@ -144,19 +142,22 @@ impl<'a> Provider<'a> {
         Ok(needs)
     }
 
-    /// The wheels of a solution, by name.
+    /// The wheels of a solution of `roots`, by name.
     pub(super) fn wheels(
         &self,
         env: &str,
+        roots: &[ConditionalRequirement],
         solution: &[SolvableId],
     ) -> Result<Vec<Wheel>, FetchError> {
+        let mut asked = roots.to_vec();
+        asked.extend(solution.iter().flat_map(|id| self.dependencies(*id)).flatten());
         let mut wheels = Vec::new();
         for (package, version) in solution.iter().map(|solvable| self.package(*solvable)) {
             let project = package.project.to_string();
             let releases = self.index.releases(&project);
             let release = releases.iter().find(|release| release.version == *version);
             if let (Some(release), None) = (release, &package.extra) {
-                self.withheld(&project, version)?;
+                self.withheld(&project, version, &asked)?;
                 wheels.push(self.index.wheel(env, &project, release)?);
             }
         }
@@ -166,15 +167,39 @@ impl<'a> Provider<'a> {
 }
 
 impl Provider<'_> {
-    /// Fails if a version is older than the locked one, and that is gone: an index may forget on purpose.
-    fn withheld(&self, project: &str, version: &Version) -> Result<(), FetchError> {
-        let Some(last) = self.index.locked(project) else { return Ok(()) };
-        let releases = self.index.releases(project);
-        if *version >= last || releases.iter().any(|release| release.version == last) {
+    /// Fails if a version is older than the locked one, though nothing that is `asked` for rules that out: an index may
+    /// forget on purpose.
+    fn withheld(
+        &self,
+        project: &str,
+        version: &Version,
+        asked: &[ConditionalRequirement],
+    ) -> Result<(), FetchError> {
+        let Some(last) = self.index.locked(project).filter(|last| last > version) else {
+            return Ok(());
+        };
+        if asked.iter().any(|requirement| self.rules_out(requirement, project, &last)) {
             return Ok(());
         }
-        let (name, place, found) = (project.to_owned(), self.index.places(), version.to_string());
-        Err(FetchError::Withheld { name, locked: last.to_string(), place, found })
+        let releases = self.index.releases(project);
+        let offered = releases.iter().any(|release| release.version == last);
+        let (name, place) = (project.to_owned(), self.index.places());
+        Err(FetchError::backwards(name, &last, place, version, offered))
+    }
+
+    /// Whether a requirement is of a project, and not of this version.
+    fn rules_out(
+        &self,
+        requirement: &ConditionalRequirement,
+        project: &str,
+        version: &Version,
+    ) -> bool {
+        let resolvo::Requirement::Single(id) = requirement.requirement else { return false };
+        let name = self.pool.resolve_version_set_package_name(id);
+        let of_it = self.pool.resolve_package_name(name).project.to_string() == project;
+        // That an extra is of the same version as its project says nothing of which that is.
+        let versions = self.pool.resolve_version_set(id);
+        of_it && matches!(versions, Versions::Specified(_)) && !versions.contains(version, false)
     }
 }
 
@@ -247,7 +272,7 @@ impl DependencyProvider for Provider<'_> {
     async fn get_candidates(&self, name: NameId) -> Option<Candidates> {
         let project = self.pool.resolve_package_name(name).project.to_string();
         let releases = self.index.releases(&project);
-        let preferred = self.prefer.get(&project).and_then(|wheel| wheel.version.parse().ok());
+        let preferred = self.index.preferred(&project);
         let mut all = Candidates::default();
         for release in releases.iter() {
             let solvable = self.pool.intern_solvable(name, release.version.clone());
